@@ -1,0 +1,447 @@
+"""The words of the house as values: what a sensor offers, what a tick brings, what a run is.
+
+Everything here is frozen and free of I/O. `Run` is the record: its fields are the groups of `run.json`,
+raw readings first, and the results (`energy`, `carbon`, `curve`) are filled in by pure functions of
+`analysis` and can be computed again from the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+Kind = Literal["counter", "gauge", "model"]
+Provenance = Literal["measured", "integrated", "configured", "estimated"]
+Scope = Literal["tree", "machine"]
+IdlePolicy = Literal["busy", "reserved", "capacity", "none"]
+Total = Literal["components", "platform"]
+State = Literal["running", "complete", "recovered"]
+
+PROVENANCES: tuple[Provenance, ...] = ("measured", "integrated", "configured", "estimated")
+"""From the strongest to the weakest."""
+
+PLATFORM_DOMAINS = frozenset({"psys", "node", "battery"})
+"""Domains that see the whole node: shown beside the components, never added to them."""
+
+
+def weakest(provenances: Iterable[Provenance]) -> Provenance:
+    """The provenance of a sum; of nothing at all: estimated."""
+    return max(provenances, key=PROVENANCES.index, default="estimated")
+
+
+# --- what a sensor offers ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Channel:
+    """One stream of one sensor.
+
+    A `counter` counts joules since some origin and may wrap; a `gauge` tells watts now; a `model` tells
+    joules from a formula, cumulative like a counter. `unit` is what one raw step means, in joules
+    (counter, model) or watts (gauge); `range_raw` is the number of raw steps after which a counter wraps.
+    """
+
+    id: str
+    sensor: str
+    device: str
+    domain: str
+    kind: Kind
+    provenance: Provenance
+    source: str
+    within: str | None = None
+    unit: float = 1.0
+    range_raw: int | None = None
+    resolution_j: float | None = None
+    update_period_s: float | None = None
+    accuracy: float | None = None
+    """Half-width of the maker's stated accuracy, relative (0.05 for +-5 %)."""
+    max_power_w: float = 2000.0
+    """No real device behind this channel draws more: tells a wrap from a reset and a value from garbage."""
+    idle_w: float | None = None
+    """Idle power where the sensor itself knows it (models do)."""
+    low_w: float | None = None
+    high_w: float | None = None
+    """A model's bounds on the power; the truth lies between them."""
+    note: str = ""
+    dropped: str = ""
+    """Why the registry keeps this channel out of every total (a mirror, an overlap); empty if it counts."""
+
+    @property
+    def is_platform(self) -> bool:
+        return self.domain in PLATFORM_DOMAINS
+
+
+class Reading(NamedTuple):
+    """A raw value and the monotonic time at which it was read."""
+
+    t_s: float
+    value: int | float
+
+
+class Gap(NamedTuple):
+    """A reading that failed, and why."""
+
+    t_s: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuUse:
+    """What one process did on one device since the last time it was asked.
+
+    `busy_s` is seconds of the device's compute units; None where the driver does not tell.
+    """
+
+    device: str
+    pid: int
+    busy_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What one tick brought: one row of samples.csv. Energies are cumulative since the start of the run."""
+
+    t_s: float
+    energy_j: tuple[float | None, ...]
+    power_w: tuple[float | None, ...]
+    cpu_tree_s: float | None = None
+    cpu_machine_s: float | None = None
+
+
+# --- what a run consists of -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """A warning: a stable code (see `notices`), what happened, and what to do about it."""
+
+    code: str
+    text: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """A named instant of a run."""
+
+    t_s: float
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """A member of the tree that was seen. `cpu_s` is its own CPU time, its children's not included."""
+
+    pid: int
+    ppid: int
+    name: str
+    command: str = ""
+    started_s: float = 0.0
+    ended_s: float | None = None
+    cpu_s: float = 0.0
+    is_left_running: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """Facts that make two runs comparable."""
+
+    node: str = ""
+    os: str = ""
+    kernel: str = ""
+    architecture: str = ""
+    cpu_model: str = ""
+    cpu_count: int = 1
+    cpu_packages: int = 1
+    memory_bytes: int | None = None
+    hypervisor: str = ""
+    container: str = ""
+    governor: str = ""
+    boot_id: str = ""
+    timezone: str = ""
+    python: str = ""
+    emt_version: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Where a batch system put this run; read from the environment, never asked of the scheduler."""
+
+    scheduler: str
+    id: str
+    node: str = ""
+    rank: int | None = None
+    step: str = ""
+    task: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """How the command ended: its exit code, or the signal that killed it."""
+
+    code: int | None = None
+    signal: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How the run was sampled, and what that cost."""
+
+    frequency_hz: float
+    ticks: int = 0
+    late: int = 0
+    lost_rows: int = 0
+    own_cpu_s: float = 0.0
+    peak_memory_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """What one channel's meter saw between its first and its last reading.
+
+    `trapezoid_j` bounds the error of the trapezoid rule on a gauge: half the sum of |step| x dt.
+    """
+
+    channel: str
+    energy_j: float = 0.0
+    readings: int = 0
+    failed: int = 0
+    wraps: int = 0
+    resets: int = 0
+    gap_s: float = 0.0
+    max_power_w: float = 0.0
+    trapezoid_j: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GapSpan:
+    """A stretch of a channel whose energy is unknown."""
+
+    channel: str
+    start_s: float
+    end_s: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LateCpu:
+    """CPU time that was learnt at `end_s` but spent from `start_s` on."""
+
+    start_s: float
+    end_s: float
+    cpu_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CpuTime:
+    """CPU seconds of the tree by witness, and of the machine.
+
+    `tree_s` is the largest witness. `coverage` is the share of the tree's CPU time that the winning
+    witness is known to have seen: 1.0 where nothing speaks against it, None where a part was out of
+    sight of every witness. `machine_s` is busy time less emt's own and less stolen time.
+    """
+
+    tree_s: float | None = None
+    machine_s: float | None = None
+    witnesses: dict[str, float] = field(default_factory=dict)
+    winner: str = ""
+    spread_s: float | None = None
+    coverage: float | None = None
+    stolen_s: float | None = None
+    logical_cpus: int = 1
+    late: tuple[LateCpu, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceUse:
+    """Who used one GPU over the whole run. `tree_busy_s` of `total_busy_s` compute-unit seconds."""
+
+    device: str
+    tree_busy_s: float | None = None
+    total_busy_s: float | None = None
+    tree_pids: tuple[int, ...] = ()
+    other_pids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the user chose that changes results rather than readings; kept so that they can be recomputed."""
+
+    scope: Scope = "tree"
+    total: Total = "components"
+    idle_policy: IdlePolicy | None = None
+    """None: `reserved` where CPUs are reserved for the job, else `busy`."""
+    idle_w: dict[str, float] = field(default_factory=dict)
+    """Known idle power by channel id."""
+    reserved_cpus: float | None = None
+    pue: float = 1.0
+    pue_source: str = "default"
+
+
+# --- results ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelEnergy:
+    """One channel's joules: the machine's, the tree's, and how sure that is.
+
+    `low_j` to `high_j` encloses `attributed_j`, `machine_low_j` to `machine_high_j` encloses `machine_j`;
+    `uncertainty_j` is the half-width where the interval is near symmetric. `rule` names the attribution.
+    """
+
+    id: str
+    device: str
+    domain: str
+    is_counted: bool
+    provenance: Provenance
+    rule: str
+    machine_j: float
+    machine_low_j: float
+    machine_high_j: float
+    attributed_j: float
+    low_j: float
+    high_j: float
+    active_j: float | None = None
+    idle_share_j: float | None = None
+    idle_j: float | None = None
+    uncertainty_j: float | None = None
+    clamped_j: float = 0.0
+    gap_s: float = 0.0
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Energy:
+    """The totals over the counted channels, and every channel. None: nothing was there to know it from."""
+
+    machine_j: float | None = None
+    machine_low_j: float | None = None
+    machine_high_j: float | None = None
+    platform_j: float | None = None
+    attributed_j: float | None = None
+    active_j: float | None = None
+    idle_share_j: float | None = None
+    idle_j: float | None = None
+    low_j: float | None = None
+    high_j: float | None = None
+    uncertainty_j: float | None = None
+    provenance: Provenance = "estimated"
+    by_provenance: dict[str, float] = field(default_factory=dict)
+    """Attributed joules by provenance: what the weakest word above is made of."""
+    own_j: float | None = None
+    """emt's own share of `machine_j`, by the same rule."""
+    channels: tuple[ChannelEnergy, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attribution:
+    """The named rule that shared the energy out, and what it rested on."""
+
+    rule: str
+    idle_policy: IdlePolicy
+    idle_source: str
+    scope: Scope
+    total: Total
+    windows: int = 0
+    window_s: float = 0.0
+    reserved_share: float | None = None
+    clamped_j: float = 0.0
+    carried_cpu_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """How dirty a kilowatt-hour is, where, and how both were found."""
+
+    intensity_g_per_kwh: float
+    location: str
+    location_name: str
+    location_source: str
+    intensity_source: str
+    dataset: str
+    year: int | None = None
+    scope: str = "life-cycle"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Carbon:
+    """Grams of CO2e = energy x PUE x intensity; `basis` says whose energy."""
+
+    co2e_g: float
+    low_g: float
+    high_g: float
+    basis: Literal["attributed", "machine", "platform"]
+    energy_j: float
+    pue: float
+    pue_source: str
+    intensity_g_per_kwh: float
+    location: str
+    location_name: str
+    location_source: str
+    intensity_source: str
+    dataset: str
+    year: int | None = None
+    scope: str = "life-cycle"
+    equivalents: tuple[Equivalent, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Equivalent:
+    """An everyday comparison: `text` is ready to read, `source` says whose factor."""
+
+    id: str
+    text: str
+    amount: float
+    unit: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurvePoint:
+    """Mean power over one stretch of the run, for a picture."""
+
+    t_s: float
+    machine_w: float
+    attributed_w: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """Everything recorded about one execution.
+
+    `samples` can be iterated again and again: a list in memory, or the store's reader of samples.csv.
+    Its tuples are in the order of `channels`.
+    """
+
+    id: str
+    command: tuple[str, ...]
+    started_at: str
+    """RFC 3339, UTC."""
+    host: Host
+    sampling: Sampling
+    channels: tuple[Channel, ...] = ()
+    name: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
+    state: State = "running"
+    duration_s: float = 0.0
+    exit: Exit = Exit()
+    job: Job | None = None
+    recorder_pid: int | None = None
+    observed: tuple[Observed, ...] = ()
+    gaps: tuple[GapSpan, ...] = ()
+    cpu_time: CpuTime = CpuTime()
+    devices: tuple[DeviceUse, ...] = ()
+    processes: tuple[Process, ...] = ()
+    marks: tuple[Mark, ...] = ()
+    suspended_s: float = 0.0
+    paused_s: float = 0.0
+    settings: Settings = Settings()
+    grid: Grid | None = None
+    notices: tuple[Notice, ...] = ()
+    samples: Iterable[Sample] = ()
+
+    energy: Energy | None = None
+    attribution: Attribution | None = None
+    carbon: Carbon | None = None
+    curve: tuple[CurvePoint, ...] = ()

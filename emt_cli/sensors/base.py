@@ -1,0 +1,322 @@
+"""The seam between hardware and everything else: what a sensor is, and how raw readings become joules.
+
+A sensor is one file in this package. It is opened by a function that raises one of the three absences'
+first two, and from then on only reads:
+
+- `Absent`: the interface is not on this machine. Normal, silent.
+- `Denied`: it is there but locked or broken; the error says what to type. A warning.
+- `Gap` (in `model`): a single reading failed. Noted, and the next one is tried.
+
+`Counter` and `Gauge` are the two meters that turn raw readings into cumulative joules; they are the only
+place where a wrap, a reset, a glitch or a gap is decided.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+from emt_cli.errors import SensorError
+from emt_cli.model import Channel, Gap, GapSpan, GpuUse, Observed, Reading
+
+
+class Absent(SensorError):
+    """The interface is not here."""
+
+
+class Denied(SensorError):
+    """The interface is here and cannot be used; `hint` is the remedy."""
+
+
+@runtime_checkable
+class Sensor(Protocol):
+    """An opened hardware interface.
+
+    `read` returns one `Reading` or `Gap` per channel, in the order of `channels`, and never raises for a
+    fault of the hardware. `min_period_s` is the shortest period at which reading it tells anything new.
+    `close` may be called twice.
+    """
+
+    name: str
+    channels: Sequence[Channel]
+    min_period_s: float
+
+    def read(self) -> Sequence[Reading | Gap]: ...
+
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class SharesDevices(Protocol):
+    """A sensor that can also tell which process used its devices."""
+
+    def usage(self) -> Sequence[GpuUse]: ...
+
+
+class File(Protocol):
+    """A kept-open kernel file: `read` gives its content of this moment, from the beginning."""
+
+    def read(self) -> bytes: ...
+
+    def close(self) -> None: ...
+
+
+class KeptFile:
+    """A real kernel file behind one descriptor; sysfs and proc render anew for each pread at offset 0.
+
+    Raises OSError where the kernel does.
+    """
+
+    __slots__ = ("_fd", "_size")
+
+    def __init__(self, path: str, size: int = 4096) -> None:
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._size = size
+
+    def read(self) -> bytes:
+        return os.pread(self._fd, self._size, 0)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+Opener = Callable[[str], File]
+
+
+class Machine:
+    """Where the kernel's files are read from: the real root, or a simulated machine's folder.
+
+    `open_file` is the one way in, so that a test can play EIO, EINVAL or a read that blocks. `environ` is
+    the environment that sensors may look at (visible devices).
+    """
+
+    def __init__(
+        self, root: str = "/", *, open_file: Opener = KeptFile, environ: Mapping[str, str] | None = None
+    ) -> None:
+        self.root = root.rstrip("/")
+        self.open_file = open_file
+        self.environ: Mapping[str, str] = os.environ if environ is None else environ
+
+    @property
+    def is_simulated(self) -> bool:
+        return bool(self.root)
+
+    def path(self, name: str) -> str:
+        """The path under the root of an absolute kernel path."""
+        return self.root + name
+
+    def keep(self, name: str) -> File:
+        """Open for reading many times. Raises OSError."""
+        return self.open_file(self.path(name))
+
+    def text(self, name: str) -> str:
+        """The content, stripped. Raises OSError; text that is not UTF-8 comes with replacement marks."""
+        file = self.keep(name)
+        try:
+            return file.read().decode("utf-8", "replace").strip()
+        finally:
+            file.close()
+
+    def number(self, name: str) -> int | None:
+        """The integer in a file; None where it is missing, unreadable or no number."""
+        try:
+            return int(self.text(name))
+        except (OSError, ValueError):
+            return None
+
+    def names(self, folder: str) -> list[str]:
+        """What a folder holds, sorted; nothing where there is no such folder."""
+        try:
+            return sorted(os.listdir(self.path(folder)))
+        except OSError:
+            return []
+
+
+class Meter:
+    """What both meters share: the last good reading, the faults, and the gaps that come of them.
+
+    `start_s` is the monotonic time from which gaps are counted. A reading that fails is only noted; the
+    kind of meter decides at the next good one whether energy was lost.
+    """
+
+    def __init__(self, channel: Channel, start_s: float = 0.0) -> None:
+        self.channel = channel
+        self.start_s = start_s
+        self.power_w: float | None = None
+        self.readings = self.failed = self.wraps = self.resets = 0
+        self.max_power_w = self.trapezoid_j = 0.0
+        self.gaps: list[GapSpan] = []
+        self._last: Reading | None = None
+        self._fault: Gap | None = None
+
+    @property
+    def energy_j(self) -> float | None:
+        """Joules since the first reading; None before it."""
+        raise NotImplementedError
+
+    @property
+    def longest_step_s(self) -> float | None:
+        """The longest time between two readings that loses nothing; None if there is none."""
+        raise NotImplementedError
+
+    def update(self, reading: Reading | Gap) -> None:
+        if isinstance(reading, Gap):
+            self.failed += 1
+            self._fault = self._fault or reading
+            return
+        self.readings += 1
+        if self._last is not None:
+            self._advance(self._last, reading)
+        else:
+            if self._fault is not None:
+                self._lose(self._fault.t_s, reading.t_s, self._fault.reason)
+            self._last = reading
+        self._fault = None
+
+    def finish(self, end_s: float) -> None:
+        """Close the books at the run's end: what was not read until then is a gap."""
+        if self._fault is not None:
+            since = self._fault.t_s if self._last is None else self._last.t_s
+            self._lose(since, end_s, self._fault.reason)
+
+    def observed(self) -> Observed:
+        return Observed(
+            channel=self.channel.id,
+            energy_j=self.energy_j or 0.0,
+            readings=self.readings,
+            failed=self.failed,
+            wraps=self.wraps,
+            resets=self.resets,
+            gap_s=sum(gap.end_s - gap.start_s for gap in self.gaps),
+            max_power_w=self.max_power_w,
+            trapezoid_j=self.trapezoid_j,
+        )
+
+    def _advance(self, last: Reading, reading: Reading) -> None:
+        raise NotImplementedError
+
+    def _lose(self, start_s: float, end_s: float, reason: str) -> None:
+        if end_s <= start_s:
+            return
+        start, end = start_s - self.start_s, end_s - self.start_s
+        self.gaps.append(GapSpan(channel=self.channel.id, start_s=start, end_s=end, reason=reason))
+
+
+class Counter(Meter):
+    """Cumulative joules of a counter or model channel.
+
+    Raw values stay integers until after the subtraction. A step that no device could have made is held
+    back until the next reading tells a glitch (the old line goes on: nothing lost) from a reset (a new
+    line began: the stretch is a gap). A failed reading costs nothing if a later one arrives within half
+    the wrap time.
+    """
+
+    def __init__(self, channel: Channel, start_s: float = 0.0) -> None:
+        super().__init__(channel, start_s)
+        self._total: int | float = 0
+        self._suspect: Reading | None = None
+
+    @property
+    def energy_j(self) -> float | None:
+        return None if self._last is None else self._total * self.channel.unit
+
+    @property
+    def longest_step_s(self) -> float | None:
+        """Half the shortest time in which the counter can wrap."""
+        channel = self.channel
+        if channel.range_raw is None:
+            return None
+        return channel.range_raw * channel.unit / channel.max_power_w / 2
+
+    def finish(self, end_s: float) -> None:
+        if self._suspect is not None and self._last is not None:
+            self._lose(self._last.t_s, end_s, "implausible value")
+        else:
+            super().finish(end_s)
+
+    def _advance(self, last: Reading, reading: Reading) -> None:
+        longest = self.longest_step_s
+        if longest is not None and reading.t_s - last.t_s > longest:
+            self._lose(last.t_s, reading.t_s, "not read within half the wrap time")
+            self._last, self._suspect = reading, None
+        elif self._accept(last, reading):
+            self._suspect = None
+        elif self._suspect is None:
+            self._suspect = reading
+        elif self._accept(self._suspect, reading):
+            self.resets += 1
+            self._lose(last.t_s, self._suspect.t_s, "counter was reset")
+            self._suspect = None
+        else:
+            self._suspect = reading
+
+    def _accept(self, old: Reading, new: Reading) -> bool:
+        """Add the steps from `old` to `new`, wrapped if need be; False if no device could have made them."""
+        channel = self.channel
+        step = new.value - old.value
+        if has_wrapped := step < 0:
+            if channel.range_raw is None or new.value > channel.range_raw:
+                return False
+            step += channel.range_raw
+        refresh = channel.update_period_s or 1e-3
+        elapsed = new.t_s - old.t_s
+        joules = step * channel.unit
+        if not 0 <= joules <= channel.max_power_w * (elapsed + refresh):
+            return False
+        self.wraps += has_wrapped
+        self._total += step
+        self.max_power_w = max(self.max_power_w, joules / max(elapsed, refresh))
+        self._last = new
+        return True
+
+
+class Gauge(Meter):
+    """Cumulative joules of a gauge channel: the trapezoid over real time stamps, gaps left out.
+
+    A value below zero or above what the device can draw is a failed reading.
+    """
+
+    def __init__(self, channel: Channel, start_s: float = 0.0, longest_step_s: float = 5.0) -> None:
+        super().__init__(channel, start_s)
+        self._longest_step_s = longest_step_s
+        self._joules = 0.0
+
+    @property
+    def energy_j(self) -> float | None:
+        return None if self._last is None else self._joules
+
+    @property
+    def longest_step_s(self) -> float | None:
+        return self._longest_step_s
+
+    def update(self, reading: Reading | Gap) -> None:
+        if isinstance(reading, Reading):
+            watts = reading.value * self.channel.unit
+            if not 0 <= watts <= self.channel.max_power_w:
+                reading = Gap(reading.t_s, f"implausible value: {reading.value}")
+            else:
+                self.power_w = watts
+                self.max_power_w = max(self.max_power_w, watts)
+        super().update(reading)
+
+    def _advance(self, last: Reading, reading: Reading) -> None:
+        before, now = last.value * self.channel.unit, reading.value * self.channel.unit
+        elapsed = reading.t_s - last.t_s
+        self._last = reading
+        if self._fault is not None:
+            self._lose(last.t_s, reading.t_s, self._fault.reason)
+        elif elapsed > self._longest_step_s:
+            self._lose(last.t_s, reading.t_s, "not read in time")
+        else:
+            self._joules += (before + now) / 2 * elapsed
+            self.trapezoid_j += abs(now - before) / 2 * elapsed
+
+
+def meter(channel: Channel, start_s: float, period_s: float) -> Meter:
+    """The meter that fits a channel which is read every `period_s`."""
+    if channel.kind == "gauge":
+        return Gauge(channel, start_s, longest_step_s=max(5.0, 3 * period_s))
+    return Counter(channel, start_s)

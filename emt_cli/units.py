@@ -1,0 +1,97 @@
+"""Units: the names of the quantities, the only conversion factors, and how people see a number.
+
+Inside emt energy is joules, power watts, time seconds and mass grams, always. This module is the one
+place where another unit may appear.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NewType
+
+Joules = NewType("Joules", float)
+Watts = NewType("Watts", float)
+Seconds = NewType("Seconds", float)
+GramsCO2e = NewType("GramsCO2e", float)
+
+JOULES_PER_KWH = 3.6e6
+JOULES_PER_WH = 3.6e3
+JOULES_PER_MICROJOULE = 1e-6
+JOULES_PER_MILLIJOULE = 1e-3
+WATTS_PER_MILLIWATT = 1e-3
+WATTS_PER_MICROWATT = 1e-6
+SECONDS_PER_NANOSECOND = 1e-9
+
+_ENERGY = ((1e6, "MJ"), (1e3, "kJ"), (1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ"))
+_POWER = ((1e6, "MW"), (1e3, "kW"), (1.0, "W"), (1e-3, "mW"), (1e-6, "µW"))
+_MASS = ((1e6, "t"), (1e3, "kg"), (1.0, "g"), (1e-3, "mg"), (1e-6, "µg"), (1e-9, "ng"))
+_BYTES = ((2.0**40, "TiB"), (2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB"), (1.0, "B"))
+_PLUS_MINUS = "±"
+
+
+def energy(value_j: float, half_width_j: float | None = None) -> str:
+    """`41.3 J`, or `41.3 J ± 2.1` with the half-width; the digits shown never exceed it."""
+    return _with_half_width(value_j, half_width_j, _ENERGY)
+
+
+def power(value_w: float) -> str:
+    """`12.4 W`."""
+    return _with_half_width(value_w, None, _POWER)
+
+
+def mass(value_g: float, half_width_g: float | None = None) -> str:
+    """`3.21 g`, from nanograms to tonnes; never `0.0000 g`."""
+    return _with_half_width(value_g, half_width_g, _MASS)
+
+
+def size(value_bytes: float) -> str:
+    """`3.2 MiB`."""
+    return _with_half_width(value_bytes, None, _BYTES)
+
+
+def energy_range(low_j: float, high_j: float) -> str:
+    """`20.1 J to 42 J`: an interval that is not symmetric, both ends in the unit of the larger one."""
+    factor, unit = _scale(max(abs(low_j), abs(high_j)), _ENERGY)
+    return f"{significant(low_j / factor, 3)} to {significant(high_j / factor, 3)} {unit}"
+
+
+def duration(value_s: float) -> str:
+    """`0.123 s`, `12.3 s`, `4 min 05 s`, `3 h 12 min`."""
+    if value_s < 60:
+        return f"{value_s:.3f} s" if value_s < 10 else f"{value_s:.1f} s"
+    whole = round(value_s)
+    hours, minutes, seconds = whole // 3600, whole % 3600 // 60, whole % 60
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"
+
+
+def significant(value: float, digits: int) -> str:
+    """`value` with so many significant digits, without an exponent and without padding beyond them."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    places = digits - 1 - math.floor(math.log10(abs(value)))
+    rounded = round(value, places)
+    return f"{rounded:.{max(places, 0)}f}"
+
+
+def _with_half_width(value: float, half_width: float | None, scale: tuple[tuple[float, str], ...]) -> str:
+    factor, unit = _scale(value, scale)
+    if half_width is None:
+        return f"{significant(value / factor, 3)} {unit}"
+    if half_width <= 0:
+        return f"{significant(value / factor, 3)} {unit} {_PLUS_MINUS} 0"
+    half = half_width / factor
+    places = 1 - math.floor(math.log10(half))
+    if half >= 100 or places < 0:
+        return f"{round(value / factor):d} {unit} {_PLUS_MINUS} {round(half):d}"
+    places = min(places, 3)
+    return f"{value / factor:.{places}f} {unit} {_PLUS_MINUS} {half:.{places}f}"
+
+
+def _scale(value: float, scale: tuple[tuple[float, str], ...]) -> tuple[float, str]:
+    magnitude = abs(value)
+    if magnitude == 0 or not math.isfinite(magnitude):
+        return next(step for step in scale if step[0] == 1.0)
+    for factor, unit in scale:
+        if magnitude >= factor * 0.9995:
+            return factor, unit
+    return scale[-1]
