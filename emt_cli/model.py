@@ -247,9 +247,16 @@ class CpuTime:
     witnesses: dict[str, float] = field(default_factory=dict)
     winner: str = ""
     spread_s: float | None = None
+    series_s: float | None = None
+    """Where the running series of the samples ended; the windows are stretched to `tree_s`."""
     coverage: float | None = None
     stolen_s: float | None = None
     logical_cpus: int = 1
+    refusals: dict[str, str] = field(default_factory=dict)
+    """Witnesses that were not to be had, and why."""
+    blind_spot: str = ""
+    """Why a part of the tree may be out of sight of /proc; perf sees it all the same."""
+    processes_seen: int = 0
     late: tuple[LateCpu, ...] = ()
 
 
@@ -428,6 +435,8 @@ class Run:
     exit: Exit = Exit()
     job: Job | None = None
     recorder_pid: int | None = None
+    recorder_started_ticks: int | None = None
+    """When that process started, in clock ticks since boot: tells it from a later one with its PID."""
     observed: tuple[Observed, ...] = ()
     gaps: tuple[GapSpan, ...] = ()
     cpu_time: CpuTime = CpuTime()

@@ -50,9 +50,13 @@ def size(value_bytes: float) -> str:
 
 
 def energy_range(low_j: float, high_j: float) -> str:
-    """`20.1 J to 42 J`: an interval that is not symmetric, both ends in the unit of the larger one."""
-    factor, unit = _scale(max(abs(low_j), abs(high_j)), _ENERGY)
-    return f"{significant(low_j / factor, 3)} to {significant(high_j / factor, 3)} {unit}"
+    """`20.1 to 42.0 J`: an interval that is not symmetric, both ends in the unit of the larger one."""
+    return _range(low_j, high_j, _ENERGY)
+
+
+def mass_range(low_g: float, high_g: float) -> str:
+    """`2.60 to 5.50 mg`."""
+    return _range(low_g, high_g, _MASS)
 
 
 def duration(value_s: float) -> str:
@@ -85,6 +89,11 @@ def _with_half_width(value: float, half_width: float | None, scale: tuple[tuple[
         return f"{round(value / factor):d} {unit} {_PLUS_MINUS} {round(half):d}"
     places = min(places, 3)
     return f"{value / factor:.{places}f} {unit} {_PLUS_MINUS} {half:.{places}f}"
+
+
+def _range(low: float, high: float, scale: tuple[tuple[float, str], ...]) -> str:
+    factor, unit = _scale(max(abs(low), abs(high)), scale)
+    return f"{significant(low / factor, 3)} to {significant(high / factor, 3)} {unit}"
 
 
 def _scale(value: float, scale: tuple[tuple[float, str], ...]) -> tuple[float, str]:

@@ -1,0 +1,19 @@
+"""Results as pure functions of a run: `complete(run)` is the run with energy, carbon and curve filled in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from emt_cli.model import Run
+
+
+def complete(run: Run) -> Run:
+    """The same run with its results computed anew from its raw part; nothing else decides a number."""
+    from emt_cli.analysis import carbon, cautions
+    from emt_cli.analysis.energy import account
+
+    energy, attribution, curve = account(run)
+    run = replace(run, energy=energy, attribution=attribution, curve=curve)
+    if run.grid is not None:
+        run = replace(run, carbon=carbon.account(energy, run.grid, run.settings))
+    return replace(run, notices=cautions.merge(run))

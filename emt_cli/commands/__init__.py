@@ -1,0 +1,127 @@
+"""The command line: which commands there are, and the one place where errors become words and statuses.
+
+Each command is a module of this package that is imported when it is called, so that `emt run` pays for
+nothing but itself. Only here and in those modules does emt print, exit or know typer.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from emt_cli.errors import EmtError, LaunchError
+
+if TYPE_CHECKING:
+    from emt_cli.sensors.base import Machine
+
+_PANELS = {
+    "run": "Measure",
+    "report": "Read",
+    "runs": "Read",
+    "sensors": "Machine",
+    "config": "Machine",
+}
+_HIDDEN = ("generate",)
+_BEFORE_START = 125
+_INTERRUPTED = 130
+_ClickException: type[Exception] = next(
+    each for each in typer.BadParameter.__mro__ if each.__name__ == "ClickException"
+)
+"""The base of typer's usage errors; newer typers carry their own copy of click."""
+
+
+class _LazyGroup(TyperGroup):
+    """The top level: a command's module is imported when it is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*_PANELS, *_HIDDEN]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in _PANELS and cmd_name not in _HIDDEN:
+            return None
+        from importlib import import_module
+
+        command = typer.main.get_command(import_module(f"{__name__}.{cmd_name}").app)
+        command.name = cmd_name
+        command.hidden = cmd_name in _HIDDEN
+        command.rich_help_panel = _PANELS.get(cmd_name)  # type: ignore[attr-defined]
+        return command
+
+
+app = typer.Typer(
+    cls=_LazyGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        from emt_cli import __version__
+
+        print(f"emt {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def emt(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """The `time` command for energy: put `emt run --` before any command.
+
+    [bold]emt run -- python train.py[/bold] measures it, [bold]emt report[/bold] shows the last run.
+    """
+
+
+def main(machine: Machine | None = None) -> None:
+    """Run the command line of this process and exit; `machine` is where kernel files are read from."""
+    arguments = sys.argv[1:]
+    status = _guarded(arguments, machine)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # `emt report | head`: nobody is there to be told
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    except (OSError, AttributeError):
+        status = status or 1
+    sys.exit(status)
+
+
+def _guarded(arguments: list[str], machine: Machine | None) -> int:
+    """The status of a command line; everything that a user can cause ends here as a message."""
+    is_run = next((each for each in arguments if not each.startswith("-")), "") == "run"
+    try:
+        result = typer.main.get_command(app).main(arguments, "emt", standalone_mode=False, obj=machine)
+        return result if isinstance(result, int) else 0
+    except EmtError as error:
+        complain(str(error), error.hint)
+        return _BEFORE_START if is_run and not isinstance(error, LaunchError) else error.exit_code
+    except _ClickException as error:
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context is not None else "emt"
+        complain(error.format_message(), f"{path} --help")  # type: ignore[attr-defined]
+        return _BEFORE_START if is_run else 2
+    except (typer.Abort, KeyboardInterrupt):
+        return _INTERRUPTED
+    except Exception:
+        if not is_run:
+            raise
+        import traceback
+
+        traceback.print_exc()
+        raise SystemExit(_BEFORE_START) from None
+
+
+def complain(message: str, hint: str = "") -> None:
+    """Say on stderr what went wrong and what to type; silent where there is no stderr."""
+    if sys.stderr is not None:
+        print(f"emt: {message}" + (f"\n     {hint}" if hint else ""), file=sys.stderr)

@@ -135,6 +135,11 @@ class Machine:
             return []
 
 
+_LATE_STAMP_S = 0.05
+"""How much later than its value a time stamp may be: the reading thread can be preempted in between, and a
+counter read every millisecond on a busy machine would else look like one that no device could have made."""
+
+
 class Meter:
     """What both meters share: the last good reading, the faults, and the gaps that come of them.
 
@@ -161,6 +166,11 @@ class Meter:
     def longest_step_s(self) -> float | None:
         """The longest time between two readings that loses nothing; None if there is none."""
         raise NotImplementedError
+
+    @property
+    def last_s(self) -> float:
+        """When the last good reading was taken; the start before the first one."""
+        return self.start_s if self._last is None else self._last.t_s
 
     def update(self, reading: Reading | Gap) -> None:
         if isinstance(reading, Gap):
@@ -264,11 +274,12 @@ class Counter(Meter):
         refresh = channel.update_period_s or 1e-3
         elapsed = new.t_s - old.t_s
         joules = step * channel.unit
-        if not 0 <= joules <= channel.max_power_w * (elapsed + refresh):
+        if not 0 <= joules <= channel.max_power_w * (elapsed + refresh + _LATE_STAMP_S):
             return False
         self.wraps += has_wrapped
         self._total += step
-        self.max_power_w = max(self.max_power_w, joules / max(elapsed, refresh))
+        power_w = min(joules / max(elapsed, refresh), channel.max_power_w)
+        self.max_power_w = max(self.max_power_w, power_w)
         self._last = new
         return True
 
@@ -300,6 +311,8 @@ class Gauge(Meter):
             else:
                 self.power_w = watts
                 self.max_power_w = max(self.max_power_w, watts)
+        if isinstance(reading, Gap):
+            self.power_w = None
         super().update(reading)
 
     def _advance(self, last: Reading, reading: Reading) -> None:

@@ -1,0 +1,186 @@
+"""Where a run's record goes: the store, the -o targets, or for a moment a temporary folder.
+
+Every target is tried before the command starts, so that a bad path costs nothing; what fails afterwards
+is a warning, since the command has run and its status stands.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from emt_cli.errors import OutputError
+from emt_cli.model import Notice, Process, Run, Sample
+from emt_cli.notices import notice
+from emt_cli.store.folder import RunFolder
+from emt_cli.store.library import create
+from emt_cli.store.outputs import facts_of, plan
+
+
+class Keeping:
+    """The journal of a run while it goes on, and everything that is written when it is over.
+
+    It is the session's first observer. `open` raises OutputError and UsageError for targets that cannot be
+    written, and has left nothing behind then.
+    """
+
+    def __init__(
+        self, draft: Run, specs: Sequence[str], *, store: str | None, force: bool, max_samples: int
+    ) -> None:
+        self.notices: list[Notice] = []
+        self.shown: str | None = None
+        """What to tell the user: where the record is; None if it was not kept."""
+        self._draft = draft
+        self._store = store
+        self._owner = invoking_user()
+        self._limit = max_samples
+        self._is_temporary = False
+        self._folder: RunFolder | None = None
+        self._outputs = plan(specs, facts_of(draft), force=force)
+
+    def open(self) -> Keeping:
+        for output in self._outputs:
+            output.check()
+        self._folder = self._in_store() or self._in_output() or self._in_temporary_folder()
+        return self
+
+    # --- while the run goes on: the observer --------------------------------------------------------
+
+    @property
+    def folder(self) -> RunFolder:
+        if self._folder is None:
+            raise RuntimeError("open() comes first")
+        return self._folder
+
+    def begin(self, run: Run) -> None:
+        self.folder.begin(replace(run, id=self._draft.id))
+
+    def append(self, samples: Sequence[Sample]) -> None:
+        self.folder.append(samples)
+
+    def write_processes(self, processes: Sequence[Process]) -> None:
+        self.folder.write_processes(processes)
+
+    # --- afterwards ---------------------------------------------------------------------------------
+
+    def samples(self, run: Run) -> Iterable[Sample]:
+        """The journal, then the edges: they are known even where the journal broke off."""
+        from emt_cli.store.samples import SampleFile
+
+        return _Journal(SampleFile(self.folder.journal, run.channels), run.samples)
+
+    def keep(self, run: Run) -> Run:
+        """Write the finished run everywhere; returns it with the id and the notices that this brought.
+
+        What cannot be written is a notice, or an OutputError after everything else was tried.
+        """
+        if times := self.folder.times_halved:
+            self.notices.append(notice("samples_thinned", limit=self._limit, times=times))
+        run = replace(run, id=self._draft.id, notices=(*run.notices, *self.notices))
+        if self._is_temporary:
+            self._write_outputs(run, None)
+            self.discard()
+        else:
+            run = self._finish_folder(run)
+            self._write_outputs(run, self.folder)
+        return replace(run, notices=(*run.notices, *(n for n in self.notices if n not in run.notices)))
+
+    def discard(self) -> None:
+        """Leave nothing behind: the command never started, or nobody wants the samples."""
+        if self._folder is not None:
+            self._folder.discard()
+
+    def _finish_folder(self, run: Run) -> Run:
+        try:
+            self.folder.finish(run)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            self.notices.append(notice("store_unwritable", path=self.folder.path, reason=reason))
+        return run
+
+    def _write_outputs(self, run: Run, folder: RunFolder | None) -> None:
+        failure: OutputError | None = None
+        for output in self._outputs:
+            try:
+                path = str(output.write(run, folder, owner=self._owner))
+            except OutputError as error:
+                failure = failure or error
+                continue
+            if path != output.path:
+                self.notices.append(notice("output_moved", path=output.path, moved=path))
+            self.shown = self.shown or path
+        if failure is not None:
+            raise failure
+
+    # --- where the journal lies ---------------------------------------------------------------------
+
+    def _in_store(self) -> RunFolder | None:
+        if self._store is None:
+            return None
+        try:
+            self._draft, folder = create(self._store, self._draft, owner=self._owner, limit=self._limit)
+        except OutputError as error:
+            if not self._outputs:
+                reason = str(error.__cause__ or error)
+                self.notices.append(notice("store_unwritable", path=self._store, reason=reason))
+            return None
+        self.shown = folder.path
+        return folder
+
+    def _in_output(self) -> RunFolder | None:
+        for output in self._outputs:
+            if (folder := output.open(self._draft, limit=self._limit, owner=self._owner)) is not None:
+                self.shown = folder.path
+                return folder
+        return None
+
+    def _in_temporary_folder(self) -> RunFolder:
+        parent = os.environ.get("TMPDIR") or "/tmp"
+        path = os.path.join(parent, f"emt-{self._draft.id}-{os.getpid()}")
+        self._is_temporary = True
+        try:
+            return RunFolder.create(path, self._draft, limit=self._limit)
+        except OSError as error:
+            raise OutputError(
+                f"no room for the samples in {parent}: {error.strerror}",
+                hint="set TMPDIR to a folder with room",
+            ) from error
+
+
+class _Journal:
+    """Samples on disk, then those that are known in memory; can be iterated again and again."""
+
+    def __init__(self, on_disk: Iterable[Sample], edges: Iterable[Sample]) -> None:
+        self._on_disk = on_disk
+        self._edges = tuple(edges)
+
+    def __iter__(self) -> Iterator[Sample]:
+        latest_s = -1.0
+        for sample in self._on_disk:
+            latest_s = sample.t_s
+            yield sample
+        for sample in self._edges:
+            if sample.t_s > latest_s:
+                yield sample
+
+
+def invoking_user() -> tuple[int, int] | None:
+    """Whom the record belongs to when root runs emt through sudo."""
+    user, group = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")
+    if os.geteuid() != 0 or not user.isdigit() or not group.isdigit():
+        return None
+    return int(user), int(group)
+
+
+def home() -> str:
+    """The home folder of the user that the record belongs to."""
+    owner = invoking_user()
+    if owner is not None:
+        import pwd
+
+        try:
+            return pwd.getpwuid(owner[0]).pw_dir
+        except KeyError:  # a user that only a container's host knows
+            pass
+    return os.path.expanduser("~")

@@ -1,0 +1,317 @@
+"""`emt run`: measure a command. The story of one run, from the options to the status it leaves with."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+
+import typer
+
+from emt_cli.config import Config, keys, load_here
+from emt_cli.errors import EmtError, OutputError, UsageError
+from emt_cli.model import Exit, Notice, Run, Sampling, Settings
+from emt_cli.sensors.base import Machine
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from emt_cli.commands.keeping import Keeping
+    from emt_cli.sensors.base import Sensor
+
+app = typer.Typer(help="Measure the energy of a command and of all it starts.")
+
+_SHELL = "/bin/sh"
+_WRITE_LIMIT_S = 30.0
+
+
+@app.command(context_settings={"allow_interspersed_args": False})
+def run(
+    context: typer.Context,
+    command: Annotated[
+        list[str],
+        typer.Argument(metavar="[--] COMMAND [ARGS]...", help="What to measure.", show_default=False),
+    ],
+    frequency: Annotated[
+        float | None,
+        typer.Option(
+            "-F",
+            "--frequency",
+            metavar="HZ",
+            help="Samples per second, 0.1 to 1000 [10].",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="PATH",
+            help="Also write the record here: a folder, a .json or a .csv file. May be repeated; "
+            "{host} {node} {pid} {date} {name} {job} {rank} are filled in.",
+            show_default=False,
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace what -o names.")] = False,
+    no_store: Annotated[bool, typer.Option("--no-store", help="Do not keep the run in the store.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print no summary.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say more in the summary.")] = False,
+    name: Annotated[
+        str,
+        typer.Option("-n", "--name", metavar="NAME", help="A name to find the run by.", show_default=False),
+    ] = "",
+    tag: Annotated[
+        list[str] | None,
+        typer.Option("-t", "--tag", metavar="KEY=VALUE", help="A tag; may be repeated.", show_default=False),
+    ] = None,
+    location: Annotated[
+        str | None,
+        typer.Option(
+            "--location", metavar="PLACE", help="Whose grid feeds the machine: FR.", show_default=False
+        ),
+    ] = None,
+    intensity: Annotated[
+        float | None,
+        typer.Option(
+            "--intensity", metavar="G", help="Grams of CO2e for a kilowatt-hour.", show_default=False
+        ),
+    ] = None,
+    pue: Annotated[
+        float | None,
+        typer.Option(
+            "--pue", metavar="RATIO", help="Power usage effectiveness of the site.", show_default=False
+        ),
+    ] = None,
+    scope: Annotated[
+        Literal["tree", "machine"] | None,
+        typer.Option("--scope", help="Whose energy carbon is counted for.", show_default=False),
+    ] = None,
+    total: Annotated[
+        Literal["components", "platform"] | None,
+        typer.Option(
+            "--total", help="The headline: summed components or the whole node.", show_default=False
+        ),
+    ] = None,
+    idle_policy: Annotated[
+        Literal["busy", "reserved", "capacity", "none"] | None,
+        typer.Option(
+            "--idle-policy", help="Which share of the idle power the tree bears.", show_default=False
+        ),
+    ] = None,
+    max_samples: Annotated[
+        int | None,
+        typer.Option(
+            "--max-samples", metavar="N", help="Rows before the curve is thinned.", show_default=False
+        ),
+    ] = None,
+    no_perf: Annotated[
+        bool, typer.Option("--no-perf", help="Count CPU time without the perf counter.")
+    ] = False,
+    wait_tree: Annotated[
+        bool, typer.Option("--wait-tree", help="Measure until the last descendant has ended.")
+    ] = False,
+    replay: Annotated[
+        str | None,
+        typer.Option(
+            "--replay", metavar="FILE", help="Play recorded readings instead of sensors.", show_default=False
+        ),
+    ] = None,
+    user: Annotated[
+        str | None,
+        typer.Option(
+            "--user", metavar="NAME", help="Run the command as this user (root only).", show_default=False
+        ),
+    ] = None,
+    shell: Annotated[bool, typer.Option("--shell", help="Hand COMMAND to /bin/sh as one line.")] = False,
+) -> None:
+    """Measure the energy of a command and of all it starts.
+
+    The command keeps its input, output, terminal and signals; emt writes its summary to standard error and
+    leaves with the command's own status. Options end at the first word that is none.
+
+    Examples: emt run -- python train.py, or emt run -F 100 -o run.json -- make -j8
+    """
+    flags = {
+        keys.FREQUENCY.name: frequency,
+        keys.MAX_SAMPLES.name: max_samples,
+        keys.SCOPE.name: scope,
+        keys.TOTAL.name: total,
+        keys.IDLE_POLICY.name: idle_policy,
+        keys.PERF.name: False if no_perf else None,
+        keys.QUIET.name: True if quiet else None,
+        keys.WAIT_TREE.name: True if wait_tree else None,
+        keys.LOCATION.name: location,
+        keys.INTENSITY.name: intensity,
+        keys.PUE.name: pue,
+        keys.STORE_ENABLED.name: False if no_store else None,
+        keys.REPLAY.name: replay,
+    }
+    config = load_here(flags)
+    machine = context.obj or Machine()
+    words = [_SHELL, "-c", " ".join(command)] if shell else command
+    draft = _draft(words, name, _tags(tag or ()), config, machine)
+    keeping = _keeping(draft, config, output or (), is_forced=force)
+    measured = _measure(draft, keeping, config, machine, user)
+    kept = _keep(measured, keeping)
+    if not config[keys.QUIET]:
+        _tell(kept, keeping.shown, is_verbose=verbose)
+    _leave(kept.exit)
+
+
+def _tags(words: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not key or not equals:
+            raise UsageError(f"-t {word}: a tag is KEY=VALUE", hint="for example -t model=resnet50")
+        found[key] = value
+    return found
+
+
+def _draft(command: list[str], name: str, tags: dict[str, str], config: Config, machine: Machine) -> Run:
+    """The run as far as it is known before anything was started."""
+    from datetime import datetime, timezone
+
+    from emt_cli import host
+    from emt_cli.analysis.carbon import find_grid
+    from emt_cli.store.library import new_id
+
+    started = datetime.now(timezone.utc)
+    facts = host.facts(machine.text, os.environ)
+    return Run(
+        id=new_id(started, command),
+        command=tuple(command),
+        started_at=started.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        host=facts,
+        sampling=Sampling(frequency_hz=config[keys.FREQUENCY]),
+        name=name,
+        tags=tags,
+        job=host.job(os.environ),
+        recorder_pid=os.getpid(),
+        settings=Settings(
+            scope=config[keys.SCOPE],
+            total=config[keys.TOTAL],
+            idle_policy=config[keys.IDLE_POLICY],
+            idle_w=dict(config[keys.IDLE_W]),
+            reserved_cpus=host.reserved_cpus(machine.text, os.environ, facts.cpu_count),
+            pue=config[keys.PUE],
+            pue_source=config.source(keys.PUE),
+        ),
+        grid=find_grid(
+            location=config[keys.LOCATION],
+            location_source=config.source(keys.LOCATION),
+            intensity=config[keys.INTENSITY],
+            intensity_source=config.source(keys.INTENSITY),
+            timezone=facts.timezone,
+        ),
+        notices=config.notices,
+    )
+
+
+def _keeping(draft: Run, config: Config, outputs: Sequence[str], *, is_forced: bool) -> Keeping:
+    from emt_cli.commands.keeping import Keeping, home
+    from emt_cli.store.library import root
+
+    store = root(os.environ, home(), config[keys.STORE]) if config[keys.STORE_ENABLED] else None
+    return Keeping(draft, outputs, store=store, force=is_forced, max_samples=config[keys.MAX_SAMPLES])
+
+
+def _measure(draft: Run, keeping: Keeping, config: Config, machine: Machine, user: str | None) -> Run:
+    """Run the command; its raw record. An EmtError means that it has not started."""
+    from emt_cli.measure.launch import block_signals, find_user
+    from emt_cli.measure.session import MeasuringFault, Options, record
+
+    becoming = None if user is None else find_user(user)
+
+    def open_sensors() -> tuple[Sequence[Sensor], Sequence[Notice]]:
+        from emt_cli.sensors import open_available
+
+        opened = open_available(machine, replay=config[keys.REPLAY])
+        return opened.sensors, opened.notices
+
+    try:
+        return record(
+            draft,
+            entry=block_signals(),
+            machine=machine,
+            open_sensors=open_sensors,
+            open_observer=keeping.open,
+            options=Options(
+                frequency_hz=config[keys.FREQUENCY],
+                use_perf=config[keys.PERF],
+                wait_tree=config[keys.WAIT_TREE],
+            ),
+            user=becoming,
+        )
+    except MeasuringFault as fault:
+        _say_fault(fault)
+        _leave(fault.exit)
+    except BaseException:
+        keeping.discard()
+        raise
+
+
+def _keep(run: Run, keeping: Keeping) -> Run:
+    """The run with its results, written to where it belongs; a failure is said and changes no status."""
+    from emt_cli.analysis import complete
+    from emt_cli.commands import complain
+
+    results = [complete(replace(run, samples=keeping.samples(run)))]
+
+    def write() -> None:
+        try:
+            results.append(keeping.keep(results[0]))
+        except OutputError as error:
+            complain(str(error), error.hint)
+
+    # A thread of its own: a file system that hangs must not keep us from leaving.
+    thread = threading.Thread(target=write, name="emt-keep", daemon=True)
+    thread.start()
+    thread.join(_WRITE_LIMIT_S)
+    if thread.is_alive():
+        complain(
+            f"the record could not be written within {_WRITE_LIMIT_S:g} s", "is the file system hanging?"
+        )
+    return results[-1]
+
+
+def _tell(run: Run, shown: str | None, *, is_verbose: bool) -> None:
+    """The summary, on stderr if there is one; nobody's reading it is no reason to fail."""
+    from emt_cli.reports.summary import lines
+
+    stream = sys.stderr
+    if stream is None:
+        return
+    try:
+        width = os.get_terminal_size(stream.fileno()).columns if stream.isatty() else 80
+        text = lines(run, stored=shown, width=min(width, 100), verbose=is_verbose, encoding=stream.encoding)
+        stream.write("\n".join(["", *text, ""]) if stream.isatty() else "\n".join([*text, ""]))
+        stream.flush()
+    except OSError:
+        return
+
+
+def _say_fault(fault: EmtError) -> None:
+    import traceback
+
+    from emt_cli.commands import complain
+
+    traceback.print_exception(fault.__cause__)
+    complain(str(fault), fault.hint)
+
+
+def _leave(exit_: Exit) -> NoReturn:
+    """End as the command ended. Threads that hang are left behind."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            with contextlib.suppress(OSError):
+                stream.flush()
+    if exit_.signal is not None:
+        from emt_cli.measure.signals import die_by
+
+        die_by(exit_.signal)
+    os._exit(exit_.code or 0)

@@ -1,0 +1,227 @@
+"""`emt runs`: what the store holds, and how to make room in it."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from emt_cli import units
+from emt_cli.config import load_here
+from emt_cli.config.keys import STORE
+from emt_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from emt_cli.store.listing import Entry
+
+app = typer.Typer(help="List the recorded runs, and delete old ones.", invoke_without_command=True)
+
+Format = Annotated[
+    Literal["table", "json", "csv"],
+    typer.Option("--format", help="A table for people; JSON or CSV for programs."),
+]
+
+_UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0, "y": 365 * 86400.0}
+_HEADERS = ("id", "name", "started (UTC)", "duration", "energy", "state", "command")
+_COLUMNS = (
+    "id",
+    "name",
+    "started_at",
+    "duration_s",
+    "attributed_j",
+    "state",
+    "size_bytes",
+    "command",
+    "path",
+    "problem",
+)
+_LONGEST_COMMAND = 60
+
+
+@app.callback()
+def runs(context: typer.Context, form: Format = "table") -> None:
+    """List the recorded runs, newest first, and delete old ones.
+
+    Without a command this is [bold]emt runs list[/bold].
+    """
+    if context.invoked_subcommand is None:
+        _show(form)
+
+
+@app.command("list")
+def list_runs(form: Format = "table") -> None:
+    """List the recorded runs, newest first: energy is the command's own share."""
+    _show(form)
+
+
+@app.command()
+def rm(
+    wanted: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN...", help="Ids, beginnings of ids, names, @latest, or folders."),
+    ],
+) -> None:
+    """Delete runs. One that is still going on is refused, and so is a folder that is no run."""
+    from emt_cli.store.listing import find
+    from emt_cli.store.removal import remove
+
+    store = _store()
+    paths = list(dict.fromkeys(find(store, one) for one in wanted))
+    freed = remove(paths)
+    print(f"{_count(len(paths))} deleted, {units.size(freed)} freed")
+
+
+@app.command()
+def prune(
+    keep: Annotated[
+        int | None,
+        typer.Option("--keep", metavar="N", min=0, help="Keep the N newest runs.", show_default=False),
+    ] = None,
+    older: Annotated[
+        str | None,
+        typer.Option(
+            "--older", metavar="AGE", help="Delete only runs older than 90d, 12h, 2w.", show_default=False
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be deleted.")] = False,
+) -> None:
+    """Delete old runs. With both options: those beyond the N newest that are also older than AGE."""
+    from emt_cli.store.listing import entries
+    from emt_cli.store.removal import prunable, remove, total_bytes
+
+    if keep is None and older is None:
+        raise UsageError("emt runs prune needs --keep or --older", hint="emt runs prune --older 90d")
+    store = _store()
+    before = total_bytes(entries(store))
+    chosen = prunable(store, keep=keep, older_s=None if older is None else age_s(older))
+    if dry_run:
+        for one in chosen:
+            print(f"{one.id}  {units.size(one.size_bytes)}")
+        freed = total_bytes(chosen)
+    else:
+        freed = remove([one.path for one in chosen])
+    verb = "would be deleted" if dry_run else "deleted"
+    print(
+        f"{_count(len(chosen))} {verb}; store {store}: {units.size(before)} -> {units.size(before - freed)}"
+    )
+
+
+def age_s(text: str) -> float:
+    """`90d`, `12h`, `2w` as seconds. Raises UsageError."""
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d+)?) ?([smhdwy])", text.strip(), re.ASCII)
+    if match is None:
+        raise UsageError(
+            f"--older {text}: not an age", hint="a number and one of s m h d w y, for example 90d"
+        )
+    return float(match[1]) * _UNITS_S[match[2]]
+
+
+def _store() -> str:
+    from emt_cli.store.library import root
+
+    return root(os.environ, os.path.expanduser("~"), load_here({})[STORE])
+
+
+def _show(form: Literal["table", "json", "csv"]) -> None:
+    from emt_cli.store.listing import entries
+
+    store = _store()
+    found = list(entries(store))
+    if form == "json":
+        _print_json(found)
+    elif form == "csv":
+        _print_csv(found)
+    elif not found:
+        print(f"no runs in {store} yet; emt run -- COMMAND records one")
+    elif sys.stdout.isatty():
+        _print_rich(found, store)
+    else:
+        _print_plain(found, store)
+
+
+def _print_json(found: Sequence[Entry]) -> None:
+    import json
+
+    print(json.dumps([{name: getattr(one, name) for name in _COLUMNS} for one in found], indent=1))
+
+
+def _print_csv(found: Sequence[Entry]) -> None:
+    import csv
+    import shlex
+
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for one in found:
+        cells = {name: getattr(one, name) for name in _COLUMNS} | {"command": shlex.join(one.command)}
+        writer.writerow([shown(cell) if isinstance(cell, str) else cell for cell in cells.values()])
+
+
+def _print_plain(found: Sequence[Entry], store: str) -> None:
+    rows = [_HEADERS, *(_cells(one) for one in found)]
+    widths = [max(len(row[at]) for row in rows) for at in range(len(_HEADERS) - 1)]
+    for row in rows:
+        cells = (
+            cell.rjust(width) if header in ("duration", "energy") else cell.ljust(width)
+            for header, cell, width in zip(_HEADERS, row, widths, strict=False)
+        )
+        print("  ".join([*cells, row[-1]]).rstrip())
+    print(_footer(found, store))
+
+
+def _print_rich(found: Sequence[Entry], store: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for header in _HEADERS:
+        is_number = header in ("duration", "energy")
+        is_long = header == "command"
+        table.add_column(
+            header, justify="right" if is_number else "left", no_wrap=True, ratio=1 if is_long else None
+        )
+    for one in found:
+        style = {"damaged": "red", "recovered": "yellow", "running": "green"}.get(one.state, "")
+        table.add_row(*(Text(cell) for cell in _cells(one)), style=style)
+    console = Console()
+    console.print(table)
+    console.print(Text(_footer(found, store)), style="dim")
+
+
+def _cells(one: Entry) -> tuple[str, ...]:
+    import shlex
+
+    command = shown(one.problem or shlex.join(one.command))
+    return (
+        shown(one.id),
+        shown(one.name),
+        shown(one.started_at[:19].replace("T", " ")),
+        "-" if one.duration_s is None else units.duration(one.duration_s),
+        "-" if one.attributed_j is None else units.energy(one.attributed_j),
+        one.state,
+        command if len(command) <= _LONGEST_COMMAND else command[: _LONGEST_COMMAND - 1] + "…",
+    )
+
+
+def _footer(found: Sequence[Entry], store: str) -> str:
+    from emt_cli.store.removal import total_bytes
+
+    return f"{_count(len(found))}, {units.size(total_bytes(found))} in {store}"
+
+
+def _count(number: int) -> str:
+    return "1 run" if number == 1 else f"{number} runs"
+
+
+def shown(text: str) -> str:
+    """Text of a record as a terminal may have it: what is not printable is escaped."""
+    if text.isprintable():
+        return text
+    return "".join(
+        mark if mark.isprintable() else mark.encode("unicode_escape").decode("ascii") for mark in text
+    )

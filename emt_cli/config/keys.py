@@ -1,0 +1,257 @@
+"""The table of settings: every key with its type, default, variable and one line of help.
+
+A setting is added by one entry here; files, environment, `emt config`, its starter file and the man pages
+all read it from this table. It stands apart from the loading so that it stays a list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar, get_args
+
+from emt_cli.model import IdlePolicy, Scope, Total
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+# --- what may stand as a value ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind(Generic[T_co]):
+    """What may stand as a value.
+
+    `check` turns what TOML or a flag gave into the value, `parse` turns the text of a variable into what
+    `check` takes; both raise ValueError for anything that is not what `expects` says.
+    """
+
+    expects: str
+    check: Callable[[object], T_co]
+    parse: Callable[[str], object] = str
+    choices: tuple[str, ...] = ()
+    is_path: bool = False
+
+
+def _number(low: float, high: float, *, is_open: bool = False) -> Kind[float]:
+    """A finite number from `low` to `high`, without `low` itself if `is_open`."""
+
+    def check(value: object) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError
+        if not low <= value <= high or (is_open and value == low):  # false for nan, too
+            raise ValueError
+        return float(value)
+
+    return Kind(
+        expects=f"a number {'above' if is_open else 'from'} {low:g} {'up ' if is_open else ''}to {high:g}",
+        check=check,
+        parse=float,
+    )
+
+
+def _count(low: int) -> Kind[int]:
+    def check(value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or value < low:
+            raise ValueError
+        return value
+
+    return Kind(expects=f"a whole number of at least {low}", check=check, parse=int)
+
+
+def _switch() -> Kind[bool]:
+    words = {"1": True, "true": True, "yes": True, "on": True}
+    words |= {"0": False, "false": False, "no": False, "off": False}
+
+    def check(value: object) -> bool:
+        if not isinstance(value, bool):
+            raise ValueError
+        return value
+
+    return Kind(expects="true or false", check=check, parse=lambda text: words.get(text.strip().lower()))
+
+
+def _text(*, is_path: bool = False) -> Kind[str]:
+    def check(value: object) -> str:
+        if not isinstance(value, str) or not value.strip() or "\0" in value:
+            raise ValueError
+        return value
+
+    return Kind(expects="a path" if is_path else "a text", check=check, is_path=is_path)
+
+
+def _one_of(choices: tuple[T, ...]) -> Kind[T]:
+    def check(value: object) -> T:
+        for choice in choices:
+            if choice == value:
+                return choice
+        raise ValueError
+
+    words = tuple(str(choice) for choice in choices)
+    return Kind(expects="one of " + ", ".join(words), check=check, choices=words)
+
+
+def _watts() -> Kind[Mapping[str, float]]:
+    watts = _number(0, 100_000)
+
+    def check(value: object) -> Mapping[str, float]:
+        if not isinstance(value, Mapping):
+            raise ValueError
+        return {str(channel): watts.check(power) for channel, power in value.items()}
+
+    return Kind(expects="a table of channel = watts", check=check)
+
+
+# --- the table of keys ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key(Generic[T_co]):
+    """One setting. `default` None means unset; `example` is what the starter file shows then, as TOML.
+
+    `variable` is empty where no EMT_* sets it; `in_project` False keeps it out of ./emt.toml, since
+    somebody else's folder must not say where our records go or what is measured.
+    """
+
+    name: str
+    kind: Kind[T_co]
+    default: T_co
+    help: str
+    variable: str = ""
+    example: str = ""
+    in_project: bool = True
+
+
+FREQUENCY = Key(
+    name="run.frequency_hz",
+    kind=_number(0.1, 1000),
+    default=10.0,
+    variable="EMT_FREQUENCY",
+    help="Samples per second. Changes the curve, not the joules.",
+)
+MAX_SAMPLES = Key(
+    name="run.max_samples",
+    kind=_count(100),
+    default=1_000_000,
+    variable="EMT_MAX_SAMPLES",
+    help="Rows kept before the rate of the recorded curve is halved.",
+)
+SCOPE: Key[Scope] = Key(
+    name="run.scope",
+    kind=_one_of(get_args(Scope)),
+    default="tree",
+    variable="EMT_SCOPE",
+    help="Whose energy the summary and the carbon figure tell: the command's share or the machine's.",
+)
+TOTAL: Key[Total] = Key(
+    name="run.total",
+    kind=_one_of(get_args(Total)),
+    default="components",
+    variable="EMT_TOTAL",
+    help="The headline: the sum of the components, or what a whole-node sensor saw.",
+)
+IDLE_POLICY: Key[IdlePolicy | None] = Key(
+    name="run.idle_policy",
+    kind=_one_of(get_args(IdlePolicy)),
+    default=None,
+    example='"busy"',
+    variable="EMT_IDLE_POLICY",
+    help="Who bears the idle power. Unset: reserved where CPUs are reserved for the job, else busy.",
+)
+PERF = Key(
+    name="run.perf",
+    kind=_switch(),
+    default=True,
+    variable="EMT_PERF",
+    help="Let a perf counter witness the CPU time; it slows programs that switch context very often.",
+)
+QUIET = Key(
+    name="run.quiet",
+    kind=_switch(),
+    default=False,
+    variable="EMT_QUIET",
+    help="Print no summary after a run.",
+)
+WAIT_TREE = Key(
+    name="run.wait_tree",
+    kind=_switch(),
+    default=False,
+    variable="EMT_WAIT_TREE",
+    help="Measure until the last process of the tree has ended, not just the command itself.",
+)
+IDLE_W: Key[Mapping[str, float]] = Key(
+    name="run.idle_w",
+    kind=_watts(),
+    default={},
+    example='{ "cpu0/package" = 12.5 }',
+    help="Known idle power in watts by channel; emt sensors lists the channels.",
+)
+LOCATION: Key[str | None] = Key(
+    name="carbon.location",
+    kind=_text(),
+    default=None,
+    example='"FR"',
+    variable="EMT_LOCATION",
+    help="The place whose grid feeds the machine: FR, US-CA, or a cloud's own name (aws:eu-west-3).",
+)
+INTENSITY: Key[float | None] = Key(
+    name="carbon.intensity_g_per_kwh",
+    kind=_number(0, 5000, is_open=True),
+    default=None,
+    example="56.0",
+    variable="EMT_INTENSITY",
+    help="Carbon intensity of the electricity in gCO2e/kWh, life-cycle; beats the tables.",
+)
+PUE = Key(
+    name="carbon.pue",
+    kind=_number(1, 5),
+    default=1.0,
+    variable="EMT_PUE",
+    help="Power usage effectiveness: energy of the whole data centre over that of its machines.",
+)
+STORE_ENABLED = Key(
+    name="store.enabled",
+    kind=_switch(),
+    default=True,
+    variable="EMT_STORE_ENABLED",
+    help="Keep a record of every run in the store.",
+)
+STORE: Key[str | None] = Key(
+    name="store.path",
+    kind=_text(is_path=True),
+    default=None,
+    example='"~/.local/state/emt/runs"',
+    variable="EMT_STORE",
+    in_project=False,
+    help="The folder of the store. Unset: emt/runs in $XDG_STATE_HOME or ~/.local/state.",
+)
+REPLAY: Key[str | None] = Key(
+    name="sensors.replay",
+    kind=_text(is_path=True),
+    default=None,
+    example='"recorded.csv"',
+    variable="EMT_REPLAY",
+    in_project=False,
+    help="Replay recorded readings from this file instead of reading the hardware.",
+)
+
+# Read off the names above, so that a new key is written down once.
+KEYS: tuple[Key[object], ...] = tuple(value for value in list(globals().values()) if isinstance(value, Key))
+BY_NAME: Mapping[str, Key[object]] = {key.name: key for key in KEYS}
+
+
+def literal(value: object) -> str:
+    """A value as it is written in TOML; None, which TOML lacks, is the word `unset`."""
+    if value is None:
+        return "unset"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Mapping):
+        pairs = ", ".join(f"{literal(name)} = {literal(item)}" for name, item in value.items())
+        return f"{{ {pairs} }}" if pairs else "{}"
+    if isinstance(value, str):
+        import json
+
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return repr(value)

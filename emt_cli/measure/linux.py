@@ -1,0 +1,238 @@
+"""What only Linux has: the task clock of perf, /proc, the subreaper, orphans.
+
+This module is the seam to the operating system: `cputime`, `tree` and `session` use these functions and
+know no other way to the kernel, so that another system can stand behind the same names.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import time
+from typing import NamedTuple
+
+from emt_cli.sensors.base import File, KeptFile, Machine
+
+CLOCK_TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
+"""The step of every CPU time in /proc (USER_HZ)."""
+
+_PR_SET_CHILD_SUBREAPER = 36
+_PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241, "riscv64": 241, "ppc64le": 319, "s390x": 331, "i686": 336}
+_PERF_TYPE_SOFTWARE = 1
+_PERF_COUNT_SW_TASK_CLOCK = 1
+_PERF_DISABLED, _PERF_INHERIT, _PERF_EXCLUDE_KERNEL, _PERF_EXCLUDE_HV, _PERF_ENABLE_ON_EXEC = (
+    1 << bit for bit in (0, 1, 5, 6, 12)
+)
+_PERF_FLAG_FD_CLOEXEC = 8
+_SIGCHLD_BIT = 1 << 16
+
+
+def become_subreaper() -> bool:
+    """Orphans of the tree become children of this process instead of init's. False if the kernel refuses."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    return bool(libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+
+
+class TaskClock:
+    """The CPU seconds of a process and of all it starts from its next exec on: perf's task-clock, inherited.
+
+    Kernel and hypervisor are excluded from the event, which is what makes it free of privileges at
+    `perf_event_paranoid` 2; the clock counts system time all the same (perf_event_open(2)). Raises OSError
+    where perf is refused (EACCES, EPERM), missing (ENOSYS, ENOENT) or the process is gone (ESRCH).
+    """
+
+    def __init__(self, pid: int) -> None:
+        import ctypes
+
+        number = _PERF_EVENT_OPEN.get(os.uname().machine)
+        if number is None:
+            raise OSError(38, "perf_event_open is unknown on this architecture")
+        flags = (
+            _PERF_DISABLED | _PERF_INHERIT | _PERF_EXCLUDE_KERNEL | _PERF_EXCLUDE_HV | _PERF_ENABLE_ON_EXEC
+        )
+        attributes = struct.pack(
+            "=IIQQQQQIIQ", _PERF_TYPE_SOFTWARE, 64, _PERF_COUNT_SW_TASK_CLOCK, 0, 0, 0, flags, 0, 0, 0
+        )
+        libc = ctypes.CDLL(None, use_errno=True)
+        arguments = (ctypes.c_long(pid), ctypes.c_long(-1), ctypes.c_long(-1))
+        fd = libc.syscall(
+            ctypes.c_long(number), attributes, *arguments, ctypes.c_ulong(_PERF_FLAG_FD_CLOEXEC)
+        )
+        if fd < 0:
+            error = ctypes.get_errno()
+            raise OSError(error, os.strerror(error))
+        self._fd = fd
+
+    def seconds(self) -> float:
+        (nanoseconds,) = struct.unpack("=Q", os.read(self._fd, 8))
+        return float(nanoseconds) * 1e-9
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class ProcessStat(NamedTuple):
+    """One line of /proc/PID/stat. `reaped_s` is the CPU time of children that it has waited for."""
+
+    pid: int
+    name: str
+    state: str
+    ppid: int
+    cpu_s: float
+    reaped_s: float
+    threads: int
+    started_s: float
+    """Seconds after boot: with the pid, the identity of a process."""
+
+
+def parse_stat(line: bytes) -> ProcessStat:
+    """Raises ValueError or IndexError where the line is no stat line. A name may hold spaces and brackets."""
+    head, _, tail = line.rpartition(b")")
+    pid, _, name = head.partition(b"(")
+    fields = tail.split()
+    return ProcessStat(
+        pid=int(pid),
+        name=name.decode("utf-8", "replace"),
+        state=fields[0].decode("ascii", "replace"),
+        ppid=int(fields[1]),
+        cpu_s=(int(fields[11]) + int(fields[12])) * CLOCK_TICK_S,
+        reaped_s=(int(fields[13]) + int(fields[14])) * CLOCK_TICK_S,
+        threads=int(fields[17]),
+        started_s=int(fields[19]) * CLOCK_TICK_S,
+    )
+
+
+def process_stat(pid: int) -> ProcessStat | None:
+    """None where there is no such process, or it is hidden."""
+    try:
+        file = KeptFile(f"/proc/{pid}/stat")
+    except OSError:
+        return None
+    try:
+        return parse_stat(file.read())
+    except (OSError, ValueError, IndexError):
+        return None
+    finally:
+        file.close()
+
+
+def children(pid: int, threads: int = 1) -> list[int]:
+    """The children of every thread of a process; of the first thread alone where it has only one.
+
+    Raises OSError with ENOENT also where the kernel was built without CONFIG_PROC_CHILDREN.
+    """
+    tasks = [str(pid)] if threads == 1 else os.listdir(f"/proc/{pid}/task")
+    found: list[int] = []
+    for task in tasks:
+        file = KeptFile(f"/proc/{pid}/task/{task}/children", 1 << 16)
+        try:
+            found.extend(map(int, file.read().split()))
+        finally:
+            file.close()
+    return found
+
+
+def has_children_files() -> bool:
+    """Whether the kernel lists children (CONFIG_PROC_CHILDREN); else every process must be looked at."""
+    return os.path.exists(f"/proc/self/task/{os.getpid()}/children")
+
+
+def children_by_parent() -> dict[int, list[int]]:
+    """Every process' children, by one look at all of /proc: the slow way, for kernels without the list."""
+    found: dict[int, list[int]] = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and (stat := process_stat(int(entry))) is not None:
+            found.setdefault(stat.ppid, []).append(stat.pid)
+    return found
+
+
+def ignores_sigchld(pid: int) -> bool:
+    """Whether a process lets its children vanish unwaited (SIGCHLD ignored), CPU time and all."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            for line in file:
+                if line.startswith(b"SigIgn:"):
+                    return bool(int(line.split()[1], 16) & _SIGCHLD_BIT)
+    except (OSError, ValueError, IndexError):
+        return False
+    return False
+
+
+def command_line(pid: int, limit: int = 4096) -> str:
+    """The arguments joined by spaces; empty for a zombie or a kernel thread."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read(limit).replace(b"\0", b" ").decode("utf-8", "replace").strip()
+    except OSError:
+        return ""
+
+
+def processes_are_visible() -> bool:
+    """False where /proc is missing or hides processes even from their owner."""
+    return process_stat(os.getpid()) is not None
+
+
+class MachineCpu(NamedTuple):
+    """CPU seconds of the whole machine since boot, from the first line of /proc/stat, and when it was read.
+
+    `busy_s` is user, nice, system, irq and softirq time; guest time is inside user.
+    """
+
+    t_s: float
+    idle_s: float
+    iowait_s: float
+    busy_s: float
+    stolen_s: float
+
+
+class MachineClock:
+    """Reads `MachineCpu` again and again. Raises OSError at opening where there is no /proc/stat."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._file: File = machine.keep("/proc/stat")
+        self.cpus = _logical_cpus(machine)
+
+    def read(self) -> MachineCpu:
+        """Raises OSError or ValueError where the file is not readable as CPU times."""
+        before = time.monotonic()
+        line = self._file.read().split(b"\n", 1)[0].split()
+        now = (before + time.monotonic()) / 2
+        if not line or line[0] != b"cpu":
+            raise ValueError("/proc/stat does not begin with the cpu line")
+        user, nice, system, idle, iowait, irq, softirq, steal = (
+            int(field) * CLOCK_TICK_S for field in [*line[1:9], *[b"0"] * 8][:8]
+        )
+        return MachineCpu(now, idle, iowait, user + nice + system + irq + softirq, steal)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _logical_cpus(machine: Machine) -> int:
+    if not machine.is_simulated:
+        return os.cpu_count() or 1
+    lines = machine.text("/proc/stat").splitlines()
+    return max(1, sum(line.startswith("cpu") and line[3:4].isdigit() for line in lines))
+
+
+def suspended_s() -> float:
+    """Seconds since boot that the machine was suspended; only differences mean anything."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
+
+
+def since_boot_s() -> float:
+    """The clock in which /proc/PID/stat tells start times."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def raise_descriptor_limit() -> None:
+    """Allow this process as many descriptors as it may have: one is kept for each process of the tree."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

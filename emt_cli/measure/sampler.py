@@ -1,0 +1,298 @@
+"""The tick loops: one thread for each sensor and one for CPU time, all on the same absolute deadlines.
+
+The session steps every loop through its stages: `start` (a first reading to warm caches and drivers),
+`prime` (the reading at the start edge), `go` (ticks), `stop` (the reading at the end edge). A sensor that
+blocks holds up its own loop alone. What a tick brings is a raw part; `Collector` puts the parts of one
+tick together into a `Sample`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import ceil, inf
+from typing import NamedTuple, Protocol
+
+from emt_cli.measure.cputime import CpuMeter
+from emt_cli.model import DeviceUse, Gap, Sample
+from emt_cli.sensors.base import Meter, Sensor, SharesDevices, meter
+
+_MOST_PARTS = 20_000
+"""Parts that wait for the journal; beyond that the oldest are lost, and counted."""
+_CPU_PERIOD_S = 0.1
+"""CPU accounting comes in 10 ms steps: reading it more often tells nothing."""
+_USAGE_PERIOD_S = 1.0
+FIRST_TICK, LAST_TICK = -1, 2**62
+
+
+class Clock(Protocol):
+    """Time and the wish to stop. `wait` returns True as soon as somebody wants the loop to stop."""
+
+    def now(self) -> float: ...
+
+    def wait(self, until_s: float) -> bool: ...
+
+    def stop(self) -> None: ...
+
+
+class RealClock:
+    """The monotonic clock; a lock is the cheapest thing that both sleeps exactly and can be woken."""
+
+    def __init__(self) -> None:
+        self._stopped = threading.Lock()
+        self._stopped.acquire()
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def wait(self, until_s: float) -> bool:
+        return self._stopped.acquire(timeout=max(0.0, until_s - time.monotonic()))
+
+    def stop(self) -> None:
+        self._stopped.release()
+
+
+class Part(NamedTuple):
+    """What one loop read at one tick. `values` fills the sample's fields from `offset` on."""
+
+    tick: int
+    t_s: float
+    offset: int
+    energy_j: tuple[float | None, ...]
+    power_w: tuple[float | None, ...]
+    cpu_tree_s: float | None = None
+    cpu_machine_s: float | None = None
+
+
+@dataclass(slots=True)
+class Ticks:
+    """How many base periods a loop was woken for, and how many it slept through."""
+
+    done: int = 0
+    late: int = 0
+
+
+class Loop:
+    """The stages and deadlines that sensors and CPU time share; `_read` says what a tick does."""
+
+    def __init__(self, name: str, base_s: float, useful_s: float, clock: Clock) -> None:
+        self.name = name
+        self.ticks = Ticks()
+        self.lost = 0
+        self.parts: deque[Part] = deque()
+        self.is_warm = threading.Event()
+        self.is_primed = threading.Event()
+        self.is_done = threading.Event()
+        self._clock = clock
+        self._base_s = base_s
+        self._stride = max(1, ceil(useful_s / base_s - 1e-9))
+        self._origin_s = 0.0
+        self._prime = threading.Event()
+        self._go = threading.Event()
+        self._thread = threading.Thread(target=self._live, name=f"emt-{name}", daemon=True)
+
+    def start(self) -> None:
+        """Warm up; `is_warm` tells when that is done."""
+        self._thread.start()
+
+    def prime(self) -> None:
+        """Read the start edge; `is_primed` tells when that is done."""
+        self._prime.set()
+
+    def go(self, origin_s: float) -> None:
+        """Tick from here on: tick k is due at origin + k x period."""
+        self._origin_s = origin_s
+        self._go.set()
+
+    def stop(self) -> None:
+        """Read the end edge and be done; `is_done` tells when."""
+        self._clock.stop()
+
+    def _live(self) -> None:
+        self._warm_up()
+        self.is_warm.set()
+        self._prime.wait()
+        self._read(FIRST_TICK)
+        self.is_primed.set()
+        self._go.wait()
+        self.run()
+        self._read(LAST_TICK)
+        self.is_done.set()
+
+    def run(self) -> None:
+        """Tick until the clock says stop."""
+        base_s, stride, clock = self._base_s, self._stride, self._clock
+        tick = 0
+        while True:
+            tick += stride
+            missed = int((clock.now() - self._origin_s) / base_s) - tick
+            if missed > 0:  # late ticks are counted, never replayed
+                skipped = ceil(missed / stride) * stride
+                self.ticks.late += skipped
+                tick += skipped
+            if self._wait(self._origin_s + tick * base_s):
+                return
+            self._read(tick)
+            self.ticks.done += stride
+
+    def _wait(self, until_s: float) -> bool:
+        return self._clock.wait(until_s)
+
+    def _warm_up(self) -> None:
+        """Pay what only the first reading costs."""
+
+    def _read(self, tick: int) -> None:
+        raise NotImplementedError
+
+    def _put(self, part: Part) -> None:
+        if len(self.parts) >= _MOST_PARTS:
+            self.parts.popleft()
+            self.lost += 1
+        self.parts.append(part)
+
+
+class SensorLoop(Loop):
+    """Reads one sensor into its channels' meters; also who used its devices, where it can tell."""
+
+    def __init__(
+        self, sensor: Sensor, offset: int, base_s: float, clock: Clock, is_of_tree: IsOfTree
+    ) -> None:
+        super().__init__(sensor.name, base_s, sensor.min_period_s, clock)
+        period_s = self._base_s * self._stride
+        self.sensor = sensor
+        self.meters: list[Meter] = [meter(channel, 0.0, period_s) for channel in sensor.channels]
+        self.shares = DeviceShares(is_of_tree)
+        self._offset = offset
+        self._wakeup_s = min(
+            (m.longest_step_s / 2 for m in self.meters if m.longest_step_s is not None), default=inf
+        )
+        self._next_usage_s = 0.0
+
+    def start_at(self, origin_s: float) -> None:
+        for each in self.meters:
+            each.start_s = origin_s
+
+    def finish(self, end_s: float) -> None:
+        """After `is_done`, or instead of waiting for it: what was not read until `end_s` is a gap."""
+        if not self.is_done.is_set():
+            for each in self.meters:
+                each.update(Gap(each.last_s, "the last reading did not come in time"))
+        for each in self.meters:
+            each.finish(end_s)
+
+    def _wait(self, until_s: float) -> bool:
+        """Wait for the tick, but look at a counter that could wrap meanwhile."""
+        while until_s - self._clock.now() > self._wakeup_s:
+            if self._clock.wait(self._clock.now() + self._wakeup_s):
+                return True
+            self._update()
+        return self._clock.wait(until_s)
+
+    def _warm_up(self) -> None:
+        self.sensor.read()
+
+    def _update(self) -> float:
+        readings = self.sensor.read()
+        for each, reading in zip(self.meters, readings, strict=True):
+            each.update(reading)
+        return readings[-1].t_s if readings else self._clock.now()
+
+    def _read(self, tick: int) -> None:
+        t_s = self._update()
+        if t_s >= self._next_usage_s or tick == LAST_TICK:
+            self._next_usage_s = t_s + _USAGE_PERIOD_S
+            if isinstance(self.sensor, SharesDevices):
+                self.shares.add(self.sensor, is_first=tick == FIRST_TICK)
+        energy_j = tuple([each.energy_j for each in self.meters])
+        power_w = tuple([each.power_w for each in self.meters])
+        self._put(Part(tick, t_s, self._offset, energy_j, power_w))
+
+
+class CpuLoop(Loop):
+    """Reads the CPU time of the tree and of the machine, at most ten times a second."""
+
+    def __init__(self, cpu: CpuMeter, base_s: float, clock: Clock) -> None:
+        super().__init__("cpu", base_s, _CPU_PERIOD_S, clock)
+        self._cpu = cpu
+
+    def _read(self, tick: int) -> None:
+        reading = self._cpu.begin() if tick == FIRST_TICK else self._cpu.read(is_last=tick == LAST_TICK)
+        self._put(Part(tick, reading.t_s, 0, (), (), reading.tree_s, reading.machine_s))
+
+
+IsOfTree = Callable[[int], bool]
+
+
+@dataclass(slots=True)
+class DeviceShares:
+    """Compute-unit seconds on each device, of the tree and of everybody, and who they all were."""
+
+    is_of_tree: IsOfTree
+    tree_s: dict[str, float | None] = field(default_factory=dict)
+    total_s: dict[str, float | None] = field(default_factory=dict)
+    tree_pids: dict[str, set[int]] = field(default_factory=dict)
+    other_pids: dict[str, set[int]] = field(default_factory=dict)
+
+    def add(self, sensor: SharesDevices, *, is_first: bool) -> None:
+        for use in sensor.usage():
+            is_ours = self.is_of_tree(use.pid)
+            pids = self.tree_pids if is_ours else self.other_pids
+            pids.setdefault(use.device, set()).add(use.pid)
+            if is_first:  # what was done before the start is nobody's
+                continue
+            for sums in (self.total_s, self.tree_s) if is_ours else (self.total_s,):
+                before = sums.get(use.device, 0.0)
+                sums[use.device] = None if before is None or use.busy_s is None else before + use.busy_s
+
+    def uses(self) -> tuple[DeviceUse, ...]:
+        return tuple(
+            DeviceUse(
+                device=device,
+                tree_busy_s=self.tree_s.get(device, 0.0),
+                total_busy_s=self.total_s.get(device, 0.0),
+                tree_pids=tuple(sorted(self.tree_pids.get(device, ()))),
+                other_pids=tuple(sorted(self.other_pids.get(device, ()))),
+            )
+            for device in sorted({*self.tree_pids, *self.other_pids})
+        )
+
+
+class Collector:
+    """Puts the parts of one tick together. `take` hands out the samples of the ticks that are over."""
+
+    def __init__(self, loops: Sequence[Loop], width: int) -> None:
+        self._loops = loops
+        self._width = width
+        self._open: dict[int, list[Part]] = {}
+        self.first: Sample | None = None
+        self.last: Sample | None = None
+
+    def take(self, up_to_tick: int, origin_s: float) -> list[Sample]:
+        """The samples of all ticks up to that one; a part that comes late is a sample of its own."""
+        for loop in self._loops:
+            for _ in range(len(loop.parts)):
+                part = loop.parts.popleft()
+                self._open.setdefault(part.tick, []).append(part)
+        ready = sorted(tick for tick in self._open if tick <= up_to_tick)
+        samples = []
+        for tick in ready:
+            self.last = self._sample(self._open.pop(tick), origin_s)
+            self.first = self.first or self.last
+            samples.append(self.last)
+        return samples
+
+    def _sample(self, parts: list[Part], origin_s: float) -> Sample:
+        energy_j: list[float | None] = [None] * self._width
+        power_w: list[float | None] = [None] * self._width
+        tree_s = machine_s = None
+        for part in parts:
+            energy_j[part.offset : part.offset + len(part.energy_j)] = part.energy_j
+            power_w[part.offset : part.offset + len(part.power_w)] = part.power_w
+            tree_s = part.cpu_tree_s if part.cpu_tree_s is not None else tree_s
+            machine_s = part.cpu_machine_s if part.cpu_machine_s is not None else machine_s
+        before_s = 0.0 if self.last is None else self.last.t_s
+        t_s = max(before_s, max(part.t_s for part in parts) - origin_s)
+        return Sample(t_s, tuple(energy_j), tuple(power_w), tree_s, machine_s)

@@ -1,0 +1,215 @@
+"""One run from the held child to the raw record: `record` ties launching, sampling and CPU time together.
+
+It knows no screen, no store and no concrete sensor: what to open, and where samples go, is given to it.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from emt_cli.errors import EmtError
+from emt_cli.measure import linux
+from emt_cli.measure import tree as trees
+from emt_cli.measure.cputime import CpuMeter, late_since
+from emt_cli.measure.launch import Entry, HeldChild, User
+from emt_cli.measure.sampler import Collector, CpuLoop, Loop, RealClock, SensorLoop
+from emt_cli.measure.signals import wait_for_exit, wait_for_orphans
+from emt_cli.measure.writer import Observer, Writer
+from emt_cli.model import Channel, Exit, Notice, Process, Run, Sampling
+from emt_cli.notices import notice
+from emt_cli.sensors.base import Machine, Sensor
+
+_EDGE_LIMIT_S = 1.0
+"""How long the first and the last readings may take before they become gaps."""
+_WRITE_LIMIT_S = 10.0
+"""How long the last rows may take to reach the disk before they are given up."""
+_CLOCK_SET_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How to measure."""
+
+    frequency_hz: float = 10.0
+    use_perf: bool = True
+    wait_tree: bool = False
+
+
+class MeasuringFault(EmtError):
+    """emt itself failed after the command had started; the command was waited for, `exit` is how it ended."""
+
+    def __init__(self, message: str, exit_: Exit) -> None:
+        super().__init__(message, hint="please report this with the traceback above")
+        self.exit = exit_
+
+
+def record(
+    draft: Run,
+    *,
+    entry: Entry,
+    machine: Machine,
+    open_sensors: Callable[[], tuple[Sequence[Sensor], Sequence[Notice]]],
+    open_observer: Callable[[], Observer],
+    options: Options,
+    user: User | None = None,
+) -> Run:
+    """Run `draft.command` and return the raw record; signals must be blocked already (see `Entry`).
+
+    `open_observer` and `open_sensors` are called after the fork. An error from either, or from the exec,
+    is raised after the child was sent away: the command has not started then.
+    """
+    strangers = trees.strangers()
+    child = HeldChild(draft.command, entry, user=user)
+    try:
+        observer = open_observer()
+        sensors, notices = open_sensors()
+        linux.raise_descriptor_limit()
+        linux.become_subreaper()
+        tree = trees.Tree(child.pid, strangers)
+        session = _Session(draft, machine, tree, sensors, notices, observer, options)
+        session.prime()
+    except BaseException:
+        child.abandon()
+        raise
+    session.release(child)
+    try:
+        return session.see_to_the_end()
+    except Exception as fault:
+        status = os.waitpid(child.pid, 0)[1] if _is_unreaped(child.pid) else 0
+        raise MeasuringFault(f"measuring failed: {fault}", _exit(status)) from fault
+
+
+class _Session:
+    """The loops of one run, and the thread that writes their samples out."""
+
+    def __init__(
+        self,
+        draft: Run,
+        machine: Machine,
+        tree: trees.Tree,
+        sensors: Sequence[Sensor],
+        notices: Sequence[Notice],
+        observer: Observer,
+        options: Options,
+    ) -> None:
+        base_s = 1.0 / options.frequency_hz
+        self._options = options
+        self._tree = tree
+        self._observer = observer
+        self._cpu = CpuMeter(machine, tree, use_perf=options.use_perf, period_s=base_s)
+        self._sensor_loops: list[SensorLoop] = []
+        channels: list[Channel] = []
+        for sensor in sensors:
+            self._sensor_loops.append(SensorLoop(sensor, len(channels), base_s, RealClock(), tree.has))
+            channels.extend(sensor.channels)
+        self._loops: list[Loop] = [CpuLoop(self._cpu, base_s, RealClock()), *self._sensor_loops]
+        self._writer = Writer(observer, Collector(self._loops, len(channels)), base_s)
+        self._draft = replace(draft, channels=tuple(channels), notices=tuple(notices))
+
+    def prime(self) -> None:
+        """Warm up, then read the start edge of every channel; what does not answer in time is left behind."""
+        for loop in self._loops:
+            loop.start()
+        _wait_all([loop.is_warm for loop in self._loops], _EDGE_LIMIT_S)
+        self._observer.begin(self._draft)
+        self._wall_s, self._suspended_s = time.time(), linux.suspended_s()
+        for loop in self._loops:
+            loop.prime()
+        _wait_all([loop.is_primed for loop in self._loops], _EDGE_LIMIT_S)
+
+    def release(self, child: HeldChild) -> None:
+        """Start the clock and let the command go. Raises LaunchError if it cannot be executed."""
+        self._origin_s = time.monotonic()
+        self._child = child
+        for loop in self._loops:
+            loop.go(self._origin_s)
+        try:
+            child.release()
+        finally:
+            self._cpu.preexec_s = child.own_cpu_s
+        self._writer.start(self._origin_s, self._processes)
+
+    def see_to_the_end(self) -> Run:
+        """Wait until the command is over, take the last readings, and put the record together."""
+        child = self._child
+        wait_for_exit(child.pid, self._tree.has, self._collect)
+        if self._options.wait_tree:
+            wait_for_orphans(self._tree.orphans, self._collect)
+        end_s = time.monotonic()
+        notices = self._look_at_the_clock(end_s)
+        self._stop_loops()
+        _, status, usage = os.wait4(child.pid, 0)
+        self._collect()
+        cpu_time = self._cpu.finish(usage.ru_utime + usage.ru_stime)
+        for loop in self._sensor_loops:
+            loop.finish(end_s)
+        self._writer.stop()
+        self._writer.is_done.wait(_WRITE_LIMIT_S)
+        meters = [each for loop in self._sensor_loops for each in loop.meters]
+        return replace(
+            self._draft,
+            state="complete",
+            duration_s=end_s - self._origin_s,
+            exit=_exit(status),
+            cpu_time=replace(cpu_time, late=late_since(self._origin_s, cpu_time.late)),
+            processes=self._processes(),
+            devices=tuple(use for loop in self._sensor_loops for use in loop.shares.uses()),
+            observed=tuple(each.observed() for each in meters),
+            gaps=tuple(gap for each in meters for gap in each.gaps),
+            suspended_s=max(0.0, linux.suspended_s() - self._suspended_s),
+            paused_s=self._cpu.paused_s,
+            samples=self._writer.edges,
+            notices=(*self._draft.notices, *notices, *self._writer.notices),
+            sampling=self._sampling(),
+        )
+
+    def _collect(self) -> None:
+        self._tree.collect(time.monotonic())
+
+    def _processes(self) -> tuple[Process, ...]:
+        return self._tree.processes(self._origin_s, " ".join(self._draft.command))
+
+    def _stop_loops(self) -> None:
+        for loop in self._loops:
+            loop.stop()
+        _wait_all([loop.is_done for loop in self._loops], _EDGE_LIMIT_S)
+
+    def _look_at_the_clock(self, end_s: float) -> list[Notice]:
+        elapsed_s = end_s - self._origin_s + linux.suspended_s() - self._suspended_s
+        set_s = time.time() - self._wall_s - elapsed_s
+        return [notice("clock_changed", seconds=set_s)] if abs(set_s) > _CLOCK_SET_S else []
+
+    def _sampling(self) -> Sampling:
+        ticks = max((loop.ticks for loop in self._loops), key=lambda each: each.done + each.late)
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        return Sampling(
+            frequency_hz=self._options.frequency_hz,
+            ticks=ticks.done,
+            late=ticks.late,
+            lost_rows=sum(loop.lost for loop in self._loops),
+            own_cpu_s=time.process_time(),
+            peak_memory_bytes=usage.ru_maxrss * 1024,
+        )
+
+
+def _wait_all(events: Sequence[threading.Event], limit_s: float) -> None:
+    """Wait for all of them, but no longer than `limit_s` together."""
+    until_s = time.monotonic() + limit_s
+    for event in events:
+        event.wait(max(0.0, until_s - time.monotonic()))
+
+
+def _exit(status: int) -> Exit:
+    if os.WIFSIGNALED(status):
+        return Exit(signal=os.WTERMSIG(status))
+    return Exit(code=os.WEXITSTATUS(status))
+
+
+def _is_unreaped(pid: int) -> bool:
+    stat = linux.process_stat(pid)
+    return stat is not None and stat.ppid == os.getpid()

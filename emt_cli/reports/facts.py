@@ -1,0 +1,103 @@
+"""The parts of a report that are labelled lines rather than tables: what ran, carbon, method.
+
+Pairs of a label and a text, clean and ready to be laid out; a terminal and Markdown show the same ones.
+"""
+
+from __future__ import annotations
+
+from emt_cli import units
+from emt_cli.model import Carbon, Run
+from emt_cli.reports.phrases import command_line, cpu_seconds, finite, outcome, started
+from emt_cli.reports.words import clean, cut
+
+STATES = {
+    "recovered": "RECOVERED: emt was stopped before the end; this is everything up to its last flush",
+    "running": "RUNNING: the record of a run that has not ended, or that nobody closed",
+}
+
+
+def setting(run: Run) -> list[str]:
+    """Where it ran, the job it belongs to and its tags, a line each."""
+    host, job = run.host, run.job
+    cpus = f"{host.cpu_count} CPU{'' if host.cpu_count == 1 else 's'}"
+    lines = [
+        ", ".join(
+            cut(clean(fact), 60)
+            for fact in (host.node, host.cpu_model, cpus, host.hypervisor, host.container)
+            if fact
+        )
+    ]
+    if job is not None:
+        rank = "" if job.rank is None else f", rank {job.rank}"
+        lines.append(clean(f"{job.scheduler} job {job.id} {job.step}").rstrip() + rank)
+    if run.tags:
+        lines.append(
+            "tags: " + ", ".join(cut(clean(f"{key}={value}"), 60) for key, value in run.tags.items())
+        )
+    return lines
+
+
+def carbon_facts(carbon: Carbon) -> list[tuple[str, str]]:
+    """What the figure is made of, and what it is like; every factor with its source."""
+    year = "" if carbon.year is None else f", {carbon.year}"
+    place = " ".join(cut(clean(part), 40) for part in (carbon.location, carbon.location_name) if part)
+    intensity = f"{units.significant(carbon.intensity_g_per_kwh, 3)} g/kWh {clean(carbon.scope)}"
+    facts = [
+        ("of", f"{units.energy(carbon.energy_j)} {clean(carbon.basis)} energy"),
+        ("location", f"{place} ({clean(carbon.location_source)})"),
+        ("intensity", f"{intensity} ({clean(carbon.intensity_source)}: {clean(carbon.dataset)}{year})"),
+        ("PUE", f"{carbon.pue:g} ({clean(carbon.pue_source)})"),
+    ]
+    return facts + [
+        ("like", f"{clean(same.text).removeprefix('like ')} ({clean(same.source)})")
+        for same in carbon.equivalents
+    ]
+
+
+def method_facts(run: Run) -> list[tuple[str, str]]:
+    """How the figures came about: rule, witnesses, sampling, what emt itself cost."""
+    facts: list[tuple[str, str]] = []
+    if (rule := run.attribution) is not None:
+        idle = f"idle policy {rule.idle_policy}, idle power {rule.idle_source or 'unknown'}"
+        facts.append(("shared by", f"{rule.rule}; {idle}; scope {rule.scope}; total of {rule.total}"))
+    if run.cpu_time.witnesses:
+        seen = ", ".join(f"{name} {cpu_seconds(value)} s" for name, value in run.cpu_time.witnesses.items())
+        facts.append(("CPU time", f"{seen}; taken: {run.cpu_time.winner}"))
+    sampling = run.sampling
+    ticks = f", {sampling.ticks} ticks, {sampling.late} late" if sampling.ticks else ""
+    facts.append(("sampled", f"at {sampling.frequency_hz:g} Hz{ticks}"))
+    if own := own_cost(run):
+        facts.append(("emt itself", own))
+    facts.append(("run", run.id))
+    return [(label, clean(text)) for label, text in facts]
+
+
+def warning_texts(run: Run) -> list[tuple[str, str]]:
+    """What happened and what to do, clean; a summary row knows only the code."""
+    return [(clean(notice.text) or clean(notice.code), clean(notice.hint)) for notice in run.notices]
+
+
+def own_cost(run: Run) -> str:
+    """`0.12 CPU s, 610 mJ`: what the measuring cost; empty if unknown."""
+    joules = finite(run.energy.own_j) if run.energy is not None else None
+    costs = [f"{cpu_seconds(run.sampling.own_cpu_s)} CPU s"] if run.sampling.own_cpu_s > 0 else []
+    return ", ".join(costs + ([units.energy(joules)] if joules is not None else []))
+
+
+def row_cells(run: Run) -> dict[str, str]:
+    """A run as one row of a table, by head of column; unknown is empty."""
+    energy, took = run.energy, finite(run.duration_s)
+    joules = finite(energy.attributed_j) if energy is not None else None
+    machine = finite(energy.machine_j) if energy is not None else None
+    grams = finite(run.carbon.co2e_g) if run.carbon is not None else None
+    return {
+        "started": started(run).removesuffix(" UTC")[5:16],
+        "command": clean(run.name) or command_line(run.command) or "(no command)",
+        "end": outcome(run),
+        "time": units.duration(took) if took else "",
+        "energy": "" if joules is None else units.energy(joules),
+        "provenance": clean(energy.provenance) if energy is not None else "",
+        "machine": "" if machine is None else units.energy(machine),
+        "CO2e": "" if grams is None else units.mass(grams),
+        "run": clean(run.id),
+    }

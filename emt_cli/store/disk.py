@@ -1,0 +1,163 @@
+"""Bytes on disk, the careful way: whole or not at all, private, never through a link somebody else laid.
+
+It stands apart because every file of the store is written through it: inside an opened folder
+(`folder_fd`), so that a path which changes meanwhile leads nowhere else.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from emt_cli.errors import RecordError
+
+NETWORK_TYPES = frozenset(
+    {
+        "nfs",
+        "nfs4",
+        "lustre",
+        "gpfs",
+        "beegfs",
+        "cifs",
+        "smb3",
+        "smbfs",
+        "ceph",
+        "afs",
+        "9p",
+        "pvfs2",
+        "orangefs",
+    }
+)
+"""File systems where an append may block for seconds (names as in /proc/self/mountinfo)."""
+
+Owner = tuple[int, int]
+"""User and group that shall own what is written: the invoking user's under sudo."""
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write every byte. Raises OSError (a full disk shows as a short write, then ENOSPC)."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def replace_file(
+    folder_fd: int, name: str, data: bytes, *, is_synced: bool = False, owner: Owner | None = None
+) -> None:
+    """Put `data` in place of the file `name` of a folder, atomically and with mode 0600. Raises OSError."""
+    temporary = write_beside(folder_fd, name, data, is_synced=is_synced, owner=owner)
+    try:
+        os.replace(temporary, name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+    except OSError:
+        os.unlink(temporary, dir_fd=folder_fd)
+        raise
+
+
+def write_beside(
+    folder_fd: int, name: str, data: bytes, *, is_synced: bool = False, owner: Owner | None = None
+) -> str:
+    """Write `data` to a new hidden file that will become `name`; returns the name it has until then.
+
+    Raises OSError, and then leaves nothing behind.
+    """
+    temporary = temporary_name(name)
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=folder_fd)
+    try:
+        write_all(fd, data)
+        if is_synced:
+            os.fsync(fd)
+        if owner is not None:
+            os.fchown(fd, *owner)
+    except OSError:
+        os.unlink(temporary, dir_fd=folder_fd)
+        raise
+    finally:
+        os.close(fd)
+    return temporary
+
+
+def temporary_name(name: str) -> str:
+    """A hidden name that nobody else takes; `is_temporary` knows it again."""
+    return f".{name[:200]}.{os.getpid()}-{os.urandom(3).hex()}.tmp"
+
+
+def is_temporary(name: str) -> bool:
+    return name.startswith(".") and name.endswith(".tmp")
+
+
+def open_folder(path: str) -> int:
+    """A descriptor of a folder that is not a link. Raises OSError."""
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+
+
+def make_folders(path: str, owner: Owner | None = None) -> None:
+    """Make a folder and those above it, private, and give the new ones to `owner`. Raises OSError."""
+    if os.path.isdir(path):
+        return
+    parent = os.path.dirname(path.rstrip("/")) or "."
+    make_folders(parent, owner)
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise
+        return
+    if owner is not None:
+        os.chown(path, *owner, follow_symlinks=False)
+
+
+def open_regular(path: str) -> int:
+    """A descriptor for reading a regular file; anything else (a pipe, a device) is refused before it blocks.
+
+    Raises OSError, and RecordError where it is no regular file.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise RecordError(f"{path} is not a regular file", hint="give a run folder, a .json or a .csv")
+    return fd
+
+
+def read_limited(path: str, limit: int) -> bytes:
+    """The whole of a regular file of at most `limit` bytes. Raises RecordError, saying what is wrong."""
+    try:
+        fd = open_regular(path)
+        with open(fd, "rb") as file:
+            size = os.fstat(fd).st_size
+            data = file.read(limit + 1) if size <= limit else b""
+    except OSError as error:
+        raise RecordError(f"{path} cannot be read: {error.strerror}", hint=f"ls -ld {path}") from error
+    if max(size, len(data)) > limit:
+        raise RecordError(
+            f"{path} is larger than a record can be ({max(size, len(data)):,} bytes; the limit is {limit:,})",
+            hint="it is damaged or no record of emt",
+        )
+    return data
+
+
+def is_network(path: str, mountinfo: str = "/proc/self/mountinfo") -> bool:
+    """Whether `path` lies on a network file system; no where the kernel does not say.
+
+    The columns are those of proc(5): the mount point is the fifth, the type follows the lone hyphen.
+    """
+    try:
+        with open(mountinfo, encoding="utf-8", errors="surrogateescape") as file:
+            lines = file.readlines()
+    except OSError:
+        return False
+    real, best, kind = os.path.realpath(path), -1, ""
+    for line in lines:
+        before, _, after = line.partition(" - ")
+        columns = before.split(" ")
+        if len(columns) < 5 or not after:
+            continue
+        point = _unescape(columns[4]).rstrip("/")
+        if len(point) >= best and (real == point or real.startswith(point + "/")):
+            best, kind = len(point), after.split(" ", 1)[0]  # a later mount hides an earlier one
+    return kind in NETWORK_TYPES or kind.startswith("fuse.")
+
+
+def _unescape(text: str) -> str:
+    for escaped, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        text = text.replace(escaped, character)
+    return text

@@ -1,0 +1,242 @@
+"""What the store holds, without reading it: a listing of 10,000 runs, and the one that somebody means.
+
+Of each record only the head is read: `record.dump` writes a group a line, and those that a listing needs
+first. A record laid out otherwise is read as a whole.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from emt_cli.errors import NotFoundError, RecordError
+from emt_cli.store import folder as names
+from emt_cli.store import liveness
+from emt_cli.store.loading import changed_at
+
+_HEAD_BYTES = 1 << 16
+_HEAD_GROUPS = (
+    "format",
+    "id",
+    "name",
+    "state",
+    "started_at",
+    "duration_s",
+    "recorder_pid",
+    "recorder_started_ticks",
+    "command",
+    "host",
+    "energy",
+)
+ID_STAMP = re.compile(r"\d{8}-\d{6}-", re.ASCII)
+_LATEST = re.compile(r"@latest(?:~(\d{1,9}))?", re.ASCII)
+_MOST_NEAR = 2_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A run in the store. `problem` says why its record cannot be read; empty if it can."""
+
+    path: str
+    id: str
+    size_bytes: int
+    name: str = ""
+    started_at: str = ""
+    state: str = ""
+    command: tuple[str, ...] = ()
+    duration_s: float | None = None
+    attributed_j: float | None = None
+    changed_at: float = 0.0
+    problem: str = ""
+
+
+def entries(store: str) -> Iterator[Entry]:
+    """The runs of a store, newest first; damaged ones too. Nothing where there is no store yet."""
+    group: list[Entry] = []
+    stamp = ""
+    for key, name in sorted(_folders(store), reverse=True):
+        if key != stamp and group:
+            yield from _newest_first(group)
+            group = []
+        stamp = key
+        group.append(entry(os.path.join(store, name)))
+    yield from _newest_first(group)
+
+
+def entry(path: str) -> Entry:
+    """One run folder as a line of a listing."""
+    size, changed = _size(path), changed_at(path)
+    name = os.path.basename(path)
+    try:
+        return _entry(path, head_of(os.path.join(path, names.RECORD)), size, changed)
+    except RecordError as error:
+        return Entry(
+            path=path, id=name, size_bytes=size, state="damaged", changed_at=changed, problem=str(error)
+        )
+
+
+def find(store: str, wanted: str) -> str:
+    """The path of the run that is meant: `@latest`, `@latest~N`, an id, the beginning of one, a name (the
+    newest run of it), or a path. Raises NotFoundError."""
+    if match := _LATEST.fullmatch(wanted):
+        return _latest(store, int(match[1] or 0))
+    if "/" not in wanted and wanted:
+        ids = [name for _, name in _folders(store)]
+        if wanted in ids:
+            return os.path.join(store, wanted)
+        begun = [name for name in ids if name.startswith(wanted)]
+        if len(begun) == 1:
+            return os.path.join(store, begun[0])
+        named = next((one for one in entries(store) if one.name == wanted), None)
+        if named is not None:
+            return named.path
+        if begun:
+            shown = ", ".join(sorted(begun, reverse=True)[:5])
+            raise NotFoundError(
+                f"{wanted} is the beginning of {len(begun)} runs: {shown}", hint="give more of it"
+            )
+    if wanted and "\0" not in wanted and os.path.exists(wanted):
+        return os.path.abspath(wanted)
+    raise NotFoundError(f"there is no run {wanted}{_near(store, wanted)}", hint="emt runs lists them")
+
+
+def _latest(store: str, back: int) -> str:
+    from itertools import islice
+
+    found = next(islice(entries(store), back, None), None)
+    if found is None:
+        total = len(_folders(store))
+        what = "no run" if total == 0 else "1 run" if total == 1 else f"only {total} runs"
+        raise NotFoundError(f"the store {store} holds {what}", hint="emt run -- COMMAND records one")
+    return found.path
+
+
+def _near(store: str, wanted: str) -> str:
+    from difflib import get_close_matches
+    from itertools import islice
+
+    words = {word for one in islice(entries(store), _MOST_NEAR) for word in (one.name, one.id) if word}
+    near = get_close_matches(wanted[:100], sorted(words), n=3)
+    return f"; near: {', '.join(near)}" if near else ""
+
+
+def _folders(store: str) -> list[tuple[str, str]]:
+    """The folders of a store, each with the time that it sorts by: its id's, else that of its last change."""
+    found = []
+    try:
+        with os.scandir(store) as items:
+            for item in items:
+                if item.name.startswith(".") or not item.is_dir(follow_symlinks=False):
+                    continue
+                key = item.name[:15] if ID_STAMP.match(item.name) else _stamp(item)
+                found.append((key, item.name))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise NotFoundError(
+            f"the store {store} cannot be read: {error.strerror}", hint=f"ls -ld {store}"
+        ) from error
+    return found
+
+
+def _stamp(item: os.DirEntry[str]) -> str:
+    import time
+
+    try:
+        return time.strftime("%Y%m%d-%H%M%S", time.gmtime(item.stat(follow_symlinks=False).st_mtime))
+    except OSError:
+        return ""
+
+
+def _newest_first(group: list[Entry]) -> list[Entry]:
+    """Runs of the same second, by the whole of their starting time."""
+    return sorted(group, key=lambda one: (one.started_at.rstrip("Z"), one.id), reverse=True)
+
+
+def _size(path: str) -> int:
+    total = 0
+    try:
+        with os.scandir(path) as items:
+            for item in items:
+                facts = item.stat(follow_symlinks=False)
+                total += facts.st_size if stat.S_ISREG(facts.st_mode) else 0
+    except OSError:
+        return total
+    return total
+
+
+def _entry(path: str, head: dict[str, Any], size: int, changed: float) -> Entry:
+    host, energy = head.get("host"), head.get("energy")
+    state = _text(head.get("state"))
+    if state == "running" and not liveness.is_alive(
+        _whole(head.get("recorder_pid")),
+        _whole(head.get("recorder_started_ticks")),
+        node=_text(host.get("node")) if isinstance(host, dict) else "",
+        boot_id=_text(host.get("boot_id")) if isinstance(host, dict) else "",
+        changed_at=changed,
+    ):
+        state = "recovered"
+    command = head.get("command")
+    return Entry(
+        path=path,
+        id=os.path.basename(path),  # by which it is found, even if the folder was renamed
+        name=_text(head.get("name")),
+        started_at=_text(head.get("started_at")),
+        state=state,
+        command=tuple(_text(word) for word in command) if isinstance(command, list) else (),
+        duration_s=_number(head.get("duration_s")) if state == "complete" else None,
+        attributed_j=_number(energy.get("attributed_j")) if isinstance(energy, dict) else None,
+        size_bytes=size,
+        changed_at=changed,
+    )
+
+
+def head_of(path: str) -> dict[str, Any]:
+    """The groups of a record that a listing needs. Raises RecordError."""
+    import json
+
+    from emt_cli.store import reading
+    from emt_cli.store.disk import open_regular, read_limited
+
+    try:
+        fd = open_regular(path)
+    except OSError as error:
+        raise RecordError(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        lines = os.pread(fd, _HEAD_BYTES, 0).split(b"\n")
+    finally:
+        os.close(fd)
+    found: dict[str, Any] = {}
+    try:
+        for line, key in zip(lines[1:], _groups_of(lines), strict=False):
+            if key in _HEAD_GROUPS:
+                found[key] = json.loads(line[line.index(b":") + 1 :].rstrip(b","))
+    except (ValueError, RecursionError):
+        found = {}
+    if len(found) < len(_HEAD_GROUPS):
+        document = reading.parse(read_limited(path, reading.LARGEST_FILE), path)
+        found = document if isinstance(document, dict) else {}
+    reading.check_format(found, path)
+    return found
+
+
+def _groups_of(lines: list[bytes]) -> Iterator[str]:
+    for line in lines[1:]:
+        yield line[1 : line.find(b'"', 1)].decode("ascii", "replace") if line.startswith(b'"') else ""
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _whole(value: object) -> int | None:
+    return value if type(value) is int and abs(value) < 1 << 40 else None
+
+
+def _number(value: object) -> float | None:
+    is_number = type(value) in (int, float) and abs(value) <= 1e18  # type: ignore[arg-type]
+    return float(value) if is_number else None  # type: ignore[arg-type]

@@ -1,0 +1,19 @@
+"""`python -m tests.simulated_emt ROOT ARGS...`: the whole `emt` command on a simulated machine."""
+
+from __future__ import annotations
+
+import sys
+
+from emt_cli.commands import main as emt
+from emt_cli.sensors.base import Machine
+from tests.simulation import simulated_opener
+
+
+def main() -> None:
+    root, *arguments = sys.argv[1:]
+    sys.argv[1:] = arguments
+    emt(machine=Machine(root, open_file=simulated_opener(root)))
+
+
+if __name__ == "__main__":
+    main()

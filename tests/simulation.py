@@ -1,0 +1,399 @@
+"""A simulated machine: a folder of sysfs and proc files whose energy counters and `/proc/stat` are computed
+at the moment of each read from CLOCK_MONOTONIC, so that joules are exact on however loaded a box.
+
+`SimulatedMachine(folder, zones=[...])` writes the files, and `machine.json` with the power functions;
+`simulated_opener(root)` reads that back in any process, so that a whole `emt run` can be put on it
+(`python -m tests.simulated_emt ROOT run -- ...`). `/proc` files that the simulation does not have are the
+real ones. All watts are of one zone alone: what a package draws does not add up from its sub-zones.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from emt_cli.sensors.base import File, KeptFile, Machine
+
+POWERCAP = "/sys/class/powercap"
+INTEL_RANGE_UJ = 262_143_328_850
+TICKS_PER_S = 100
+_DESCRIPTION = "machine.json"
+
+
+# --- power functions --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Power:
+    """Watts over time: `base_w + ramp_w_per_s * t`, until the ramp ends, plus what the load adds.
+
+    The load adds `per_cpu_w * busy ** exponent`, busy being the number of busy CPUs of the machine's
+    `/proc/stat`. Where that is the real one, an exponent other than 1 is integrated from read to read.
+    """
+
+    base_w: float = 0.0
+    ramp_w_per_s: float = 0.0
+    ramp_ends_s: float = math.inf
+    per_cpu_w: float = 0.0
+    exponent: float = 1.0
+
+    def fixed_j(self, t_s: float) -> float:
+        """Joules from the machine's start to `t_s`, without the load."""
+        ramp_s = min(t_s, self.ramp_ends_s)
+        held_j = self.ramp_w_per_s * ramp_s * (t_s - ramp_s)
+        return self.base_w * t_s + self.ramp_w_per_s * ramp_s**2 / 2 + held_j
+
+
+def constant(watts: float) -> Power:
+    return Power(base_w=watts)
+
+
+def ramp(start_w: float, w_per_s: float, ends_s: float = math.inf) -> Power:
+    return Power(base_w=start_w, ramp_w_per_s=w_per_s, ramp_ends_s=ends_s)
+
+
+def following_load(idle_w: float, per_cpu_w: float, exponent: float = 1.0) -> Power:
+    return Power(base_w=idle_w, per_cpu_w=per_cpu_w, exponent=exponent)
+
+
+# --- faults and files -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """What goes wrong with one file, by count of its reads in a process (from 0, `last_read` included) or
+    by seconds since the machine's start; both must hold.
+
+    `kind`: EIO, EINVAL, ENODEV (vanished), text, empty, garbage (`value` instead), backwards (`value` uJ
+    less), block (`value` seconds, then the true value). EACCES is a refusal to open, whenever.
+    """
+
+    kind: str
+    first_read: int = 0
+    last_read: float = math.inf
+    from_s: float = -math.inf
+    until_s: float = math.inf
+    value: float = 0
+
+    def holds(self, read: int, t_s: float) -> bool:
+        return self.first_read <= read <= self.last_read and self.from_s <= t_s < self.until_s
+
+
+@dataclass(frozen=True, kw_only=True)
+class Zone:
+    """A powercap zone. `resets_at_s`: the counter begins again at 0 there. `mirror_of`: another zone's
+    folder whose counter it repeats. `update_period_s` 0: fresh at every read."""
+
+    folder: str = "intel-rapl:0"
+    name: str = "package-0"
+    power: Power = Power(base_w=10.0)
+    range_uj: int | None = INTEL_RANGE_UJ
+    start_uj: int = 0
+    max_power_uw: int | None = None
+    update_period_s: float = 0.0
+    resets_at_s: tuple[float, ...] = ()
+    mirror_of: str = ""
+    faults: tuple[Fault, ...] = ()
+
+    @property
+    def path(self) -> str:
+        return f"{POWERCAP}/{self.folder}/energy_uj"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stat:
+    """A scripted `/proc/stat`: so many CPUs, and how many of them are busy, stolen or waiting for I/O.
+
+    `follows_real`: what the real machine's CPUs did since the start comes on top, so that the commands
+    under test are seen; the scripted machine should then have as many more CPUs.
+    """
+
+    cpus: int = 4
+    neighbour_cpus: float = 0.0
+    steal_cpus: float = 0.0
+    iowait_cpus: float = 0.0
+    follows_real: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Description:
+    """What `machine.json` holds. `real_busy_s`: the real busy CPU seconds at the start."""
+
+    epoch_s: float
+    real_busy_s: float
+    zones: tuple[Zone, ...]
+    stat: Stat | None
+    faults: dict[str, tuple[Fault, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, root: str) -> _Description:
+        raw: dict[str, Any] = json.loads(Path(root, _DESCRIPTION).read_text())
+        zones = tuple(
+            Zone(**{**z, "power": Power(**z["power"]), "faults": _faults(z["faults"])}) for z in raw["zones"]
+        )
+        return cls(
+            epoch_s=raw["epoch_s"],
+            real_busy_s=raw["real_busy_s"],
+            zones=zones,
+            stat=None if raw["stat"] is None else Stat(**raw["stat"]),
+            faults={path: _faults(faults) for path, faults in raw["faults"].items()},
+        )
+
+
+def _faults(raw: list[dict[str, Any]]) -> tuple[Fault, ...]:
+    return tuple(Fault(**fault) for fault in raw)
+
+
+def _real_busy_s(stat: bytes | None = None) -> float:
+    """Busy CPU seconds of the real machine: user, nice, system, irq and softirq; guests are in user."""
+    if stat is None:
+        stat = Path("/proc/stat").read_bytes()
+    ticks = [int(word) for word in stat.split(b"\n", 1)[0].split()[1:9]]
+    return (sum(ticks[:3]) + ticks[5] + ticks[6]) / os.sysconf("SC_CLK_TCK")
+
+
+# --- what the machine shows at a moment -------------------------------------------------------------
+
+
+class World:
+    """The machine of a description as seen from this process at the time of `clock`."""
+
+    def __init__(self, description: _Description, clock: Callable[[], float] = time.monotonic) -> None:
+        self.description = description
+        self.clock = clock
+        self._zones = {zone.folder: zone for zone in description.zones}
+        self._integrals: dict[str, tuple[float, float, float]] = {}
+
+    def now_s(self) -> float:
+        """Seconds since the machine's start."""
+        return self.clock() - self.description.epoch_s
+
+    def busy_s(self, t_s: float) -> float:
+        """Busy CPU seconds of the machine since its start; the real part is that of this moment."""
+        stat = self.description.stat
+        scripted = stat.neighbour_cpus * t_s if stat is not None else 0.0
+        if stat is not None and not stat.follows_real:
+            return scripted
+        return scripted + _real_busy_s() - self.description.real_busy_s
+
+    def zone_j(self, folder: str, t_s: float) -> float:
+        """Joules that the zone used since the machine's start."""
+        zone = self._zones[folder]
+        power = zone.power
+        if not power.per_cpu_w:
+            return power.fixed_j(t_s)
+        if power.exponent == 1.0:
+            return power.fixed_j(t_s) + power.per_cpu_w * self.busy_s(t_s)
+        return power.fixed_j(t_s) + self._integrated_j(folder, power, t_s)
+
+    def _integrated_j(self, folder: str, power: Power, t_s: float) -> float:
+        stat = self.description.stat
+        if stat is not None and not stat.follows_real:
+            return power.per_cpu_w * stat.neighbour_cpus**power.exponent * t_s
+        busy_s = self.busy_s(t_s)
+        before_s, before_busy_s, joules = self._integrals.get(folder, (0.0, 0.0, 0.0))
+        if t_s > before_s:
+            mean = max(busy_s - before_busy_s, 0.0) / (t_s - before_s)
+            joules += power.per_cpu_w * mean**power.exponent * (t_s - before_s)
+            self._integrals[folder] = (t_s, busy_s, joules)
+        return joules
+
+    def counter_uj(self, folder: str, t_s: float) -> int:
+        """What `energy_uj` shows: refreshed, reset, wrapped."""
+        zone = self._zones[folder]
+        if zone.mirror_of:
+            return self.counter_uj(zone.mirror_of, t_s)
+        if zone.update_period_s:
+            t_s = math.floor(t_s / zone.update_period_s) * zone.update_period_s
+        counted_uj = zone.start_uj + round(self.zone_j(folder, t_s) * 1e6)
+        past = [at_s for at_s in zone.resets_at_s if at_s <= t_s]
+        if past:
+            counted_uj -= zone.start_uj + round(self.zone_j(folder, max(past)) * 1e6)
+        return counted_uj % zone.range_uj if zone.range_uj else counted_uj
+
+    def proc_stat(self, t_s: float) -> bytes:
+        stat = self.description.stat
+        if stat is None:
+            return Path("/proc/stat").read_bytes()
+        busy = self.busy_s(t_s) / stat.cpus
+        steal, iowait = stat.steal_cpus * t_s / stat.cpus, stat.iowait_cpus * t_s / stat.cpus
+        idle = max(t_s - busy - steal - iowait, 0.0)
+        share = [int(seconds * TICKS_PER_S) for seconds in (busy, idle, iowait, steal)]
+        lines = [_stat_line("cpu", [part * stat.cpus for part in share])]
+        lines += [_stat_line(f"cpu{number}", share) for number in range(stat.cpus)]
+        return ("\n".join([*lines, "ctxt 1", "btime 1700000000", "processes 1", ""])).encode()
+
+
+def _stat_line(name: str, ticks: Sequence[int]) -> str:
+    busy, idle, iowait, steal = ticks
+    return f"{name} {busy} 0 0 {idle} {iowait} 0 0 {steal} 0 0"
+
+
+class SimulatedFile:
+    """A kept file whose content is computed at each read, faults first."""
+
+    def __init__(self, world: World, content: Callable[[float], bytes], faults: Sequence[Fault]) -> None:
+        self._world = world
+        self._content = content
+        self._faults = faults
+        self._count = 0
+        self._is_closed = False
+
+    def read(self) -> bytes:
+        if self._is_closed:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        count, self._count = self._count, self._count + 1
+        t_s = self._world.now_s()
+        for fault in self._faults:
+            if fault.holds(count, t_s):
+                return self._faulty(fault)
+        return self._content(t_s)
+
+    def close(self) -> None:
+        self._is_closed = True
+
+    def _faulty(self, fault: Fault) -> bytes:
+        if fault.kind.startswith("E"):
+            code: int = getattr(errno, fault.kind)
+            raise OSError(code, os.strerror(code))
+        if fault.kind == "block":
+            time.sleep(fault.value)
+            return self._content(self._world.now_s())
+        if fault.kind == "backwards":
+            return b"%d\n" % (int(self._content(self._world.now_s())) - int(fault.value))
+        return {"text": b"<unknown>\n", "empty": b"", "garbage": b"%d\n" % int(fault.value)}[fault.kind]
+
+
+def simulated_opener(root: str, clock: Callable[[], float] = time.monotonic) -> Callable[[str], File]:
+    """`open_file` of a `Machine(root)`, from the `machine.json` in there."""
+    return opener(root, World(_Description.load(root), clock))
+
+
+def opener(root: str, world: World) -> Callable[[str], File]:
+    zones = {zone.path: zone for zone in world.description.zones}
+    root = root.rstrip("/")
+
+    def open_file(path: str) -> File:
+        name = path.removeprefix(root)
+        faults = world.description.faults.get(name, ())
+        zone = zones.get(name)
+        if zone is not None:
+            faults = (*zone.faults, *faults)
+        if any(fault.kind == "EACCES" for fault in faults):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        if zone is not None:
+            return SimulatedFile(world, lambda t_s: b"%d\n" % world.counter_uj(zone.folder, t_s), faults)
+        if name == "/proc/stat":
+            return SimulatedFile(world, world.proc_stat, faults)
+        real = KeptFile(path if os.path.exists(path) or not name.startswith("/proc/") else name)
+        return SimulatedFile(world, lambda _: real.read(), faults) if faults else real
+
+    return open_file
+
+
+class SimulatedMachine:
+    """Writes a simulated machine into a folder and speaks for its truth.
+
+    `machine` is the `Machine` for use in this process. `faults` may name any other file by its absolute
+    path (`/proc/stat`). `clock` is for use in this process alone.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        zones: Sequence[Zone] = (),
+        stat: Stat | None = None,
+        faults: dict[str, tuple[Fault, ...]] | None = None,
+        cpu_model: str = "Simulated CPU @ 2.00GHz",
+        cpus: int | None = None,
+        memory_bytes: int = 16 * 2**30,
+        environ: dict[str, str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.root = str(folder)
+        description = _Description(
+            epoch_s=clock(),
+            real_busy_s=_real_busy_s(),
+            zones=tuple(zones),
+            stat=stat,
+            faults=faults or {},
+        )
+        self.world = World(description, clock)
+        self._write(_DESCRIPTION, json.dumps(asdict(description)))
+        self._write_proc(cpu_model, cpus or (stat.cpus if stat else os.cpu_count() or 1), memory_bytes)
+        for zone in zones:
+            self._write_zone(zone)
+        self.machine = Machine(self.root, open_file=opener(self.root, self.world), environ=environ)
+
+    def now_s(self) -> float:
+        return self.world.now_s()
+
+    def true_energy_j(self, channel: str, start_s: float, end_s: float) -> float:
+        """Joules of a channel (`cpu0/package`) or zone folder between two times of the monotonic clock.
+
+        Raises ValueError where the power follows the real load, which nobody can tell afterwards: take
+        `energy_j` at both edges instead.
+        """
+        zone = self._zone(channel)
+        stat = self.world.description.stat
+        if zone.power.per_cpu_w and (stat is None or stat.follows_real):
+            raise ValueError(f"{channel} follows the real load")
+        epoch_s = self.world.description.epoch_s
+        return self.world.zone_j(zone.folder, end_s - epoch_s) - self.world.zone_j(
+            zone.folder, start_s - epoch_s
+        )
+
+    def energy_j(self, channel: str) -> float:
+        """Joules of a channel from the machine's start until now."""
+        return self.world.zone_j(self._zone(channel).folder, self.now_s())
+
+    def _zone(self, channel: str) -> Zone:
+        zones = self.world.description.zones
+        for zone in zones:
+            if channel in (zone.folder, _channel_id(zone, zones)):
+                return zone
+        raise KeyError(channel)
+
+    def _write(self, name: str, text: str) -> None:
+        path = Path(self.root, name.lstrip("/"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def _write_zone(self, zone: Zone) -> None:
+        folder = f"{POWERCAP}/{zone.folder}"
+        self._write(f"{folder}/name", zone.name + "\n")
+        self._write(f"{folder}/energy_uj", f"{zone.start_uj}\n")
+        if zone.range_uj is not None:
+            self._write(f"{folder}/max_energy_range_uj", f"{zone.range_uj}\n")
+        if zone.max_power_uw is not None:
+            self._write(f"{folder}/constraint_0_max_power_uw", f"{zone.max_power_uw}\n")
+
+    def _write_proc(self, cpu_model: str, cpus: int, memory_bytes: int) -> None:
+        blocks = [
+            f"processor\t: {n}\nvendor_id\t: GenuineIntel\nmodel name\t: {cpu_model}\n"
+            f"physical id\t: 0\nsiblings\t: {cpus}\ncore id\t\t: {n}\ncpu cores\t: {cpus}\n"
+            for n in range(cpus)
+        ]
+        total_kb = memory_bytes // 1024
+        self._write("/proc/cpuinfo", "\n".join(blocks) + "\n")
+        self._write("/proc/meminfo", f"MemTotal: {total_kb} kB\nMemFree: {total_kb // 2} kB\n")
+        self._write("/proc/stat", self.world.proc_stat(0.0).decode())
+
+
+def _channel_id(zone: Zone, zones: Sequence[Zone]) -> str:
+    """The id that emt gives to a plain zone; dies and mirrors go by their folder."""
+    if zone.name == "psys":
+        return "node/psys"
+    if zone.name.startswith("package-"):
+        return f"cpu{zone.name.split('-')[1]}/package"
+    parent = next((z for z in zones if z.folder == zone.folder.rpartition(":")[0]), None)
+    device = _channel_id(parent, zones).partition("/")[0] if parent else "node"
+    return f"{device}/{zone.name}"
