@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from emt_cli.model import Channel, Gap, GpuUse, Reading
@@ -69,10 +70,11 @@ def find_outside(
 ) -> list[Source]:
     """The sensors that installed packages offer, by name. Never raises for a bad or missing cache.
 
-    `path` is where packages lie (`sys.path`); a folder's time of change tells whether the remembered scan
-    still holds.
+    `path` is where packages lie: by default `sys.path` without the folder of the script or the working
+    folder that Python puts first, where nothing is installed and every new file would undo the memory.
+    A folder's time of change tells whether the remembered scan still holds.
     """
-    folders = [os.path.abspath(folder) for folder in (sys.path if path is None else path)]
+    folders = list(_installed_folders() if path is None else path)
     state = _state(folders)
     cache = _cache_file(environ)
     remembered = _load(cache)
@@ -81,6 +83,14 @@ def find_outside(
         found = (scan or scan_entry_points)(folders)
         _save(cache, remembered, _key(state), found)
     return [Source(name, module, function, True) for name, module, function in found]
+
+
+def _installed_folders() -> list[str]:
+    folders = [folder for folder in sys.path if os.path.isabs(folder)]
+    here = {os.path.dirname(sys.argv[0])}
+    with suppress(OSError):  # a working folder that was removed is not in sys.path either
+        here.add(os.getcwd())
+    return folders[1:] if folders and folders[0] in here else folders
 
 
 def scan_entry_points(folders: Sequence[str]) -> Found:

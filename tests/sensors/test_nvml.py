@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from emt_cli.errors import SensorError
 from emt_cli.model import Channel, Gap, GpuUse, Reading
 from emt_cli.sensors.base import Absent, Denied, Sensor, SharesDevices, meter
-from emt_cli.sensors.nvml import Shares, UtilizationSample, busy_seconds, visible
+from emt_cli.sensors.nvml.sm_time import Shares, UtilizationSample, busy_seconds
+from emt_cli.sensors.visible import cuda_visible
 from tests.fakes import nvml as fake
 from tests.fakes.nvml import FakeGpu, FakeProcess, fake_nvml, uuid_of
 from tests.sensors.contract import SensorContract
@@ -463,12 +464,12 @@ INSTANCES = [[], ["MIG-77aa0000-1", "MIG-77bb0000-2"], ["MIG-99cc0000-3"]]
     ],
 )
 def test_cuda_visible_devices_is_read_as_cuda_reads_it(setting: str | None, positions: list[int]) -> None:
-    assert visible(setting, UUIDS, INSTANCES) == positions
+    assert cuda_visible(setting, UUIDS, INSTANCES) == positions
 
 
 @given(st.text(alphabet="0123-,GPUMI/ax ", max_size=30))
 def test_no_setting_names_a_gpu_twice_or_one_that_is_not_there(setting: str) -> None:
-    positions = visible(setting, UUIDS, INSTANCES)
+    positions = cuda_visible(setting, UUIDS, INSTANCES)
     assert positions == sorted(set(positions) & {0, 1, 2})
 
 

@@ -86,6 +86,10 @@ def open_all_of_a_cpu(machine: Machine) -> Fake:
     return Fake([*map(channel, ids), channel("cpu0/package-mmio", dropped="mirror of cpu0/package")])
 
 
+def open_memory(machine: Machine) -> Fake:
+    return Fake([channel("cpu0/dram")])
+
+
 def open_dropped(machine: Machine) -> Fake:
     return Fake([channel("cpu0/package", dropped="for a reason")])
 
@@ -301,6 +305,12 @@ def test_what_two_sensors_see_counts_for_the_first() -> None:
     assert ids(result) == ["cpu0/package", "cpu0/dram", "cpu0/package.2"]
     assert result.sensors[1].channels[0].dropped == "other reads the same"
     assert len(result.sensors[1].read()) == 1
+
+
+def test_measured_memory_is_not_estimated_on_top() -> None:
+    result = opened("open_memory")
+    assert ids(result) == ["cpu0/dram", "cpu"]
+    assert "CPU energy" in result.notices[0].text
 
 
 def test_a_dropped_package_does_not_stand_for_the_cpu() -> None:
