@@ -24,6 +24,9 @@ PROVENANCES: tuple[Provenance, ...] = ("measured", "integrated", "configured", "
 PLATFORM_DOMAINS = frozenset({"psys", "node", "battery"})
 """Domains that see the whole node: shown beside the components, never added to them."""
 
+DEVICE_DOMAINS = frozenset({"gpu", "module", "accelerator"})
+"""Domains whose energy goes by who used the device; all others go by CPU time."""
+
 
 def weakest(provenances: Iterable[Provenance]) -> Provenance:
     """The provenance of a sum; of nothing at all: estimated."""

@@ -63,10 +63,6 @@ _CATALOGUE: dict[str, tuple[str, str]] = {
         "{device}: the driver does not tell processes apart here; the whole device is attributed",
         "",
     ),
-    "location_unknown": (
-        "the location is unknown: world average intensity used",
-        "emt run --location FR -- ... or carbon.location in emt.toml",
-    ),
     "late_ticks": (
         "{late} of {ticks} ticks came late: the machine is too busy for {frequency_hz:g} Hz",
         "energy is unaffected (it is read at the edges); use a lower -F for an even curve",

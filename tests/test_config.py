@@ -326,9 +326,12 @@ def test_a_project_file_may_not_set_where_records_go_or_what_is_read(
     assert place.load().source(key) == str(place.user)
 
 
-def test_a_fifo_is_refused_and_does_not_hang(place: Place) -> None:
-    os.mkfifo(place.user)
-    assert "not a regular file" in str(place.error())
+def test_a_fifo_is_refused_and_does_not_hang(place: Place, tmp_path: Path) -> None:
+    os.mkfifo(place.system)
+    assert (
+        unprivileged(tmp_path, uid=UID)
+        == f"{place.system} is not a regular file: no settings can be read from it"
+    )
 
 
 def test_a_folder_a_huge_file_and_other_encodings_are_refused(place: Place) -> None:
@@ -359,8 +362,7 @@ import os, sys, tomllib_or_tomli
 from emt_cli.config import load, toml_file
 from emt_cli.errors import ConfigError
 base = sys.argv[1]
-if os.getuid() == 0:
-    os.setuid(4242)
+os.setuid(int(sys.argv[2]))
 try:
     config = load({}, environ={}, cwd=base + "/project", home=base + "/home",
                   system=base + "/etc/config.toml", uid=os.getuid())
@@ -370,14 +372,15 @@ except ConfigError as error:
 """
 
 
-def unprivileged(base: Path) -> str:
+def unprivileged(base: Path, uid: int = UID or 4242) -> str:
     """What a user finds who may not do everything; root becomes one, once everything is imported."""
     parser = "tomllib" if sys.version_info >= (3, 11) else "tomli"
     done = subprocess.run(
-        [sys.executable, "-c", UNPRIVILEGED.replace("tomllib_or_tomli", parser), str(base)],
+        [sys.executable, "-c", UNPRIVILEGED.replace("tomllib_or_tomli", parser), str(base), str(uid)],
         capture_output=True,
         text=True,
         check=True,
+        timeout=60,
         cwd=Path(__file__).parent.parent,
     )
     return done.stdout.strip()

@@ -10,6 +10,7 @@ from emt_cli.analysis.curve import Curve
 from emt_cli.analysis.uncertainty import Interval
 from emt_cli.analysis.windows import windows
 from emt_cli.model import (
+    DEVICE_DOMAINS,
     Attribution,
     Channel,
     ChannelEnergy,
@@ -20,8 +21,6 @@ from emt_cli.model import (
     Run,
     weakest,
 )
-
-_DEVICE_DOMAINS = frozenset({"gpu", "module", "accelerator"})
 
 
 def account(run: Run) -> tuple[Energy, Attribution, tuple[CurvePoint, ...]]:
@@ -68,7 +67,7 @@ def _idle_source(run: Run) -> str:
         if channel.idle_w is not None
         else "unknown"
         for channel in run.channels
-        if not channel.dropped and channel.domain not in _DEVICE_DOMAINS
+        if not channel.dropped and channel.domain not in DEVICE_DOMAINS
     }
     return ", ".join(sorted(sources)) or "unknown"
 
@@ -79,7 +78,7 @@ def _row(
     # The meter knows best: it is exact at the edges, whatever became of the journal in between.
     energy_j = observed.energy_j if observed.readings else shared.machine_j
     machine = uncertainty.of_machine(channel, observed, energy_j, shared.peak_w, run.duration_s)
-    if channel.domain in _DEVICE_DOMAINS:
+    if channel.domain in DEVICE_DOMAINS:
         part = _device_part(run, channel, energy_j, machine)
     else:
         part = _cpu_part(run, split, shared, energy_j, machine)
@@ -196,6 +195,6 @@ def _own(run: Run, counted: Sequence[ChannelEnergy], split: CpuSplit) -> float |
     own_s = run.sampling.own_cpu_s
     if split.cpu_machine_s is None:
         return None
-    shared_j = sum(row.machine_j for row in counted if row.domain not in _DEVICE_DOMAINS)
+    shared_j = sum(row.machine_j for row in counted if row.domain not in DEVICE_DOMAINS)
     busy_s = max(split.cpu_machine_s, split.cpu_tree_s) + own_s
     return shared_j * own_s / busy_s if busy_s > 0 else None

@@ -6,6 +6,7 @@ nothing but itself. Only here and in those modules does emt print, exit or know 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
@@ -123,5 +124,8 @@ def _guarded(arguments: list[str], machine: Machine | None) -> int:
 
 def complain(message: str, hint: str = "") -> None:
     """Say on stderr what went wrong and what to type; silent where there is no stderr."""
+    from emt_cli.reports.words import clean
+
     if sys.stderr is not None:
-        print(f"emt: {message}" + (f"\n     {hint}" if hint else ""), file=sys.stderr)
+        with contextlib.suppress(OSError):
+            print(f"emt: {clean(message)}" + (f"\n     {clean(hint)}" if hint else ""), file=sys.stderr)

@@ -102,14 +102,24 @@ def _write(path: str, text: str, *, is_forced: bool) -> None:
     name = f"{target}.{os.getpid()}.new" if is_forced else target
     try:
         os.makedirs(os.path.dirname(os.path.abspath(target)), mode=0o700, exist_ok=True)
-        with open(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as stream:
+        descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if os.path.lexists(name):
+            raise OutputError(f"{path} is there already", hint="--force replaces it") from None
+        raise _unwritable(path, error) from error
+    try:
+        with open(descriptor, "w", encoding="utf-8") as stream:
             stream.write(text)
         if is_forced:
             os.replace(name, target)
-    except FileExistsError:
-        raise OutputError(f"{path} is there already", hint="--force replaces it") from None
     except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}", hint="name another file") from error
+        os.unlink(name)  # half a file would be in the way of the next attempt
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: str, error: OSError) -> OutputError:
+    where = f"{error.filename}: " if error.filename and error.filename != path else ""
+    return OutputError(f"{path} cannot be written: {where}{error.strerror}", hint="emt config init FILE")
 
 
 # --- showing ----------------------------------------------------------------------------------------

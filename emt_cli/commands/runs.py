@@ -41,6 +41,7 @@ _COLUMNS = (
     "problem",
 )
 _LONGEST_COMMAND = 60
+_WIDE = 110
 
 
 @app.callback()
@@ -178,17 +179,24 @@ def _print_rich(found: Sequence[Entry], store: str) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for header in _HEADERS:
-        is_number = header in ("duration", "energy")
-        is_long = header == "command"
-        table.add_column(
-            header, justify="right" if is_number else "left", no_wrap=True, ratio=1 if is_long else None
-        )
-    for one in found:
-        style = {"damaged": "red", "recovered": "yellow", "running": "green"}.get(one.state, "")
-        table.add_row(*(Text(cell) for cell in _cells(one)), style=style)
     console = Console()
+    # the id tells the time too, so a narrow terminal does without
+    shown_at = [at for at, name in enumerate(_HEADERS) if name != "started (UTC)" or console.width >= _WIDE]
+    rows = [_cells(one) for one in found]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for at in shown_at:
+        is_number = _HEADERS[at] in ("duration", "energy")
+        width = max(len(row[at]) for row in [_HEADERS, *rows])
+        table.add_column(
+            _HEADERS[at],
+            justify="right" if is_number else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+            min_width=None if _HEADERS[at] == "command" else width,
+        )
+    for one, cells in zip(found, rows, strict=True):
+        style = {"damaged": "red", "recovered": "yellow", "running": "green"}.get(one.state, "")
+        table.add_row(*(Text(cells[at]) for at in shown_at), style=style)
     console.print(table)
     console.print(Text(_footer(found, store)), style="dim")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from emt_cli.commands import stdout
-from emt_cli.model import Channel, Gap, Reading
+from emt_cli.model import Channel, Gap, Reading, Total
 
 if TYPE_CHECKING:
     from emt_cli.sensors import Opened
@@ -75,12 +75,14 @@ def _machine(context: typer.Context) -> Machine:
 # --- looking ----------------------------------------------------------------------------------------
 
 
-def look(opened: Sequence[Sensor], *, total: Literal["components", "platform"] = "components") -> list[Seen]:
-    """Read every sensor twice and work out the power in between."""
+def look(
+    opened: Sequence[Sensor], *, total: Total = "components", pause_s: float = _BETWEEN_READINGS_S
+) -> list[Seen]:
+    """Read every sensor twice, `pause_s` apart, and work out the power in between."""
     from emt_cli.analysis.cover import counted
 
     first = [list(sensor.read()) for sensor in opened]
-    time.sleep(_BETWEEN_READINGS_S)
+    time.sleep(pause_s)
     second = [list(sensor.read()) for sensor in opened]
     ids = counted([channel for sensor in opened for channel in sensor.channels], total)
     return [

@@ -1,0 +1,1 @@
+"""Measuring a command: launching it, following its tree, sampling, and the raw record at the end."""

@@ -12,12 +12,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import ceil, inf
 from typing import NamedTuple, Protocol
 
 from emt_cli.measure.cputime import CpuMeter
-from emt_cli.model import DeviceUse, Gap, Sample
+from emt_cli.model import DeviceUse, Gap, GpuUse, Sample
 from emt_cli.sensors.base import Meter, Sensor, SharesDevices, meter
 
 _MOST_PARTS = 20_000
@@ -26,6 +27,8 @@ _CPU_PERIOD_S = 0.1
 """CPU accounting comes in 10 ms steps: reading it more often tells nothing."""
 _USAGE_PERIOD_S = 1.0
 FIRST_TICK, LAST_TICK = -1, 2**62
+_FAULTS = (OSError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RuntimeError)
+"""What another package's sensor may raise although it should not: it ends as a gap, not as a dead loop."""
 
 
 class Clock(Protocol):
@@ -164,7 +167,8 @@ class SensorLoop(Loop):
         period_s = self._base_s * self._stride
         self.sensor = sensor
         self.meters: list[Meter] = [meter(channel, 0.0, period_s) for channel in sensor.channels]
-        self.shares = DeviceShares(is_of_tree)
+        devices = {c.device for c in sensor.channels} if isinstance(sensor, SharesDevices) else set()
+        self.shares = DeviceShares(is_of_tree, devices)
         self._offset = offset
         self._wakeup_s = min(
             (m.longest_step_s / 2 for m in self.meters if m.longest_step_s is not None), default=inf
@@ -192,20 +196,30 @@ class SensorLoop(Loop):
         return self._clock.wait(until_s)
 
     def _warm_up(self) -> None:
-        self.sensor.read()
+        with suppress(*_FAULTS):  # it will show again at the first reading that counts
+            self.sensor.read()
 
     def _update(self) -> float:
-        readings = self.sensor.read()
+        try:
+            readings = self.sensor.read()
+        except _FAULTS as fault:
+            return self._fail(f"{type(fault).__name__}: {fault}")
         for each, reading in zip(self.meters, readings, strict=True):
             each.update(reading)
         return readings[-1].t_s if readings else self._clock.now()
+
+    def _fail(self, reason: str) -> float:
+        now = self._clock.now()
+        for each in self.meters:
+            each.update(Gap(now, reason))
+        return now
 
     def _read(self, tick: int) -> None:
         t_s = self._update()
         if t_s >= self._next_usage_s or tick == LAST_TICK:
             self._next_usage_s = t_s + _USAGE_PERIOD_S
             if isinstance(self.sensor, SharesDevices):
-                self.shares.add(self.sensor, is_first=tick == FIRST_TICK)
+                self.shares.add(self.sensor.usage(), is_first=tick == FIRST_TICK)
         energy_j = tuple([each.energy_j for each in self.meters])
         power_w = tuple([each.power_w for each in self.meters])
         self._put(Part(tick, t_s, self._offset, energy_j, power_w))
@@ -231,13 +245,15 @@ class DeviceShares:
     """Compute-unit seconds on each device, of the tree and of everybody, and who they all were."""
 
     is_of_tree: IsOfTree
+    devices: set[str]
+    """Those that can tell; a device that is not among them was never asked."""
     tree_s: dict[str, float | None] = field(default_factory=dict)
     total_s: dict[str, float | None] = field(default_factory=dict)
     tree_pids: dict[str, set[int]] = field(default_factory=dict)
     other_pids: dict[str, set[int]] = field(default_factory=dict)
 
-    def add(self, sensor: SharesDevices, *, is_first: bool) -> None:
-        for use in sensor.usage():
+    def add(self, uses: Sequence[GpuUse], *, is_first: bool) -> None:
+        for use in uses:
             is_ours = self.is_of_tree(use.pid)
             pids = self.tree_pids if is_ours else self.other_pids
             pids.setdefault(use.device, set()).add(use.pid)
@@ -256,7 +272,7 @@ class DeviceShares:
                 tree_pids=tuple(sorted(self.tree_pids.get(device, ()))),
                 other_pids=tuple(sorted(self.other_pids.get(device, ()))),
             )
-            for device in sorted({*self.tree_pids, *self.other_pids})
+            for device in sorted(self.devices)
         )
 
 

@@ -10,13 +10,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from emt_cli import units
-from emt_cli.model import Channel, ChannelEnergy, Energy, Run
+from emt_cli.model import DEVICE_DOMAINS, Channel, ChannelEnergy, Energy, Run
 from emt_cli.reports.phrases import cpu_seconds, energy_and_bounds, finite, placement
 from emt_cli.reports.words import clean
 
 PROCESS_RULE = "joules of CPU and memory, shared out by CPU seconds: an allocation, not a measurement"
-_SHARED_BY_DEVICE = frozenset({"gpu", "module", "accelerator"})
-"""Domains whose energy attribution shares out by use of the device, not by CPU time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +62,7 @@ def energy_rows(run: Run) -> list[EnergyRow]:
 
 
 def _nested(energies: Iterable[ChannelEnergy], by_id: dict[str, Channel]) -> list[tuple[str, int]]:
-    """Ids with their depth. A record may be damaged: a circle of containers ends where it began."""
+    """Ids with their depth. In a damaged record channels may contain each other: those come at the end."""
     children: dict[str | None, list[str]] = {}
     ids = {energy.id for energy in energies}
     last = {id for id in ids if id in by_id and by_id[id].is_platform}
@@ -76,9 +74,8 @@ def _nested(energies: Iterable[ChannelEnergy], by_id: dict[str, Channel]) -> lis
     waiting = [(id, 0) for id in reversed(children.get(None, []))]
     while waiting:
         id, depth = waiting.pop()
-        if id not in ordered:
-            ordered[id] = depth
-            waiting += [(child, depth + 1) for child in reversed(children.get(id, []))]
+        ordered[id] = depth
+        waiting += [(child, depth + 1) for child in reversed(children.get(id, []))]
     return [*ordered.items(), *((id, 0) for energy in energies if (id := energy.id) not in ordered)]
 
 
@@ -153,7 +150,7 @@ def cpu_shared_j(run: Run) -> float | None:
     joules = [
         channel.attributed_j
         for channel in run.energy.channels
-        if channel.is_counted and channel.domain not in _SHARED_BY_DEVICE
+        if channel.is_counted and channel.domain not in DEVICE_DOMAINS
     ]
     return finite(sum(joules)) if joules else None
 

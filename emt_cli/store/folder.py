@@ -192,13 +192,14 @@ class RunFolder:
 
     def _is_due(self) -> bool:
         """Whether the next sample is one that the thinned journal writes."""
+        step = 1 << self.times_halved
         self._turn += 1
-        if self._turn % (1 << self.times_halved):
+        if self._turn % step:
             return False
         if self._stage_rows >= self._limit:
             self.times_halved += 1
-            self._stage_rows = self._turn = 0
-            return self._is_due()
+            self._stage_rows, self._turn = 0, step
+            return False
         self._stage_rows += 1
         self.rows += 1
         return True

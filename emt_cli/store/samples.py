@@ -162,19 +162,18 @@ class SampleFile:
         time_at, tree_at, machine_at = place["t_s"], place["cpu_tree_s"], place["cpu_machine_s"]
 
         def parse(line: str) -> Sample | None:
-            values: list[float | None]
             cells = line.split(",")
+            values: list[Any]
             try:
-                numbers = list(map(float, cells))
-                values = [*numbers]
+                values = list(map(float, cells))
+                total = sum(map(abs, values))
             except ValueError:
                 try:
                     values = [float(text) if text else None for text in cells]
                 except ValueError:
                     return None
-                numbers = [value for value in values if value is not None]
-            # also False for NaN
-            if len(values) != width or not sum(map(abs, numbers)) <= _LARGEST:
+                total = sum(abs(value) for value in values if value is not None)
+            if len(values) != width or not total <= _LARGEST:  # also True for NaN
                 return None
             time = values[time_at]
             if time is None:

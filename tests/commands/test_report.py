@@ -328,6 +328,6 @@ def gauge() -> Channel:
 def test_power_now_is_known_or_has_a_reason(
     channel: Channel, readings: tuple[Reading | Gap, ...], power_w: float | None, fault: str
 ) -> None:
-    [seen] = look([Fake(channel, *readings)])
+    [seen] = look([Fake(channel, *readings)], pause_s=0)
     assert seen.power_w == power_w
     assert fault in seen.fault and bool(fault) == bool(seen.fault)

@@ -235,7 +235,7 @@ def estimated() -> Run:
             notice("stolen_time", share=0.07),
             notice("coverage", reason="perf was refused and a parent ignores SIGCHLD"),
             notice("short_run", duration_s=0.3),
-            notice("location_unknown"),
+            notice("short_run", duration_s=0.2),
             notice("unknown_variable", name="EMT_STOR", remedy="did you mean EMT_STORE?"),
         ),
         energy=Energy(

@@ -106,6 +106,13 @@ def test_a_remedy_stands_below_its_warning_word_for_word() -> None:
     assert "-> allow perf: sudo sysctl kernel.perf_event_paranoid=2" in text
 
 
+def test_a_narrow_terminal_gets_more_lines_and_not_fewer_words() -> None:
+    narrow = said(conftest.estimated(), width=40)
+    assert narrow.pop("exit 1 in") == "12.3 s"  # in the first line where there is room
+    assert narrow == {**said(conftest.estimated()), "warning": narrow["warning"]}
+    assert "are less certain -> measure on a host" in narrow["warning"]
+
+
 def test_a_path_is_never_cut() -> None:
     path = "/very" * 30
     lines = summary.lines(conftest.measured(), stored=path)

@@ -42,6 +42,16 @@ def test_channels_that_contain_each_other_are_all_shown_once() -> None:
     assert sorted(row.label for row in rows) == sorted(channel.id for channel in run.channels)
 
 
+def test_channels_that_are_there_twice_do_not_multiply_with_their_depth() -> None:
+    run = conftest.measured()
+    assert run.energy is not None
+    deep = [f"c{n}" for n in range(60)] * 2
+    channels = tuple(conftest.channel(id, "core", within=f"c{int(id[1:]) - 1}") for id in deep)
+    energies = tuple(conftest.channel_energy(id, "core", 1.0, 1.0) for id in deep)
+    rows = energy_rows(replace(run, channels=channels, energy=replace(run.energy, channels=energies)))
+    assert [row.label for row in rows] == deep[:60]
+
+
 def test_a_gap_is_noted_on_its_channel() -> None:
     run = conftest.measured()
     assert run.energy is not None

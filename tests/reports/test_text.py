@@ -97,10 +97,10 @@ def test_colour_is_there_only_when_asked_for_and_is_only_colour() -> None:
 
 
 def test_neither_the_environment_nor_a_terminal_decides_the_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = text.render(conftest.measured())
+    looks = [text.render(conftest.measured(), color=color, width=100) for color in (False, True)]
     for name, value in (("COLUMNS", "33"), ("TERM", "dumb"), ("FORCE_COLOR", "1"), ("TTY_COMPATIBLE", "1")):
         monkeypatch.setenv(name, value)
-    assert text.render(conftest.measured()) == plain
+    assert [text.render(conftest.measured(), color=color, width=100) for color in (False, True)] == looks
 
 
 def test_ascii_tables_stay_aligned() -> None:

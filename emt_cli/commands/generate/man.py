@@ -41,7 +41,7 @@ _VARIABLES: tuple[Entry, ...] = (
     ("XDG_CONFIG_HOME", "Where the user's settings are; ~/.config if unset."),
     ("XDG_STATE_HOME", "Where the store is; ~/.local/state if unset."),
 )
-_FOR_THE_COMMAND = "emt adds nothing to the command's environment and takes nothing away."
+_FOR_THE_COMMAND = "Exactly what emt itself was given; with --user, that user's HOME, USER and LOGNAME."
 _FILES: tuple[Entry, ...] = (
     ("./emt.toml", "Settings of a project. Ignored, with a warning, if it belongs to somebody else."),
     ("~/.config/emt/config.toml", "The user's settings; emt config init writes it."),
@@ -143,15 +143,17 @@ def _setting(key: Key[object]) -> Entry:
 
 
 def _surroundings(command: Command) -> list[str]:
+    files = _section("FILES", [(f"\\fI{_fixed(path)}\\fR", text) for path, text in _FILES])
     if command.name not in _FULL_PAGES:
-        return [".SH ENVIRONMENT", "\\fBemt\\fR(1) lists the variables and files that emt reads."]
+        pointer = [".SH ENVIRONMENT", "\\fBemt\\fR(1) lists the variables and files that emt reads."]
+        return files if command.name == _CONFIG else pointer
     settings = [
         (key.variable, f"{key.help} The same as {key.name} in a file.") for key in KEYS if key.variable
     ]
     lines = _section("ENVIRONMENT", _bold((*settings, *_VARIABLES)))
     if command.name == _RUN:
         lines += [".SS What the command finds in its environment", *_wrapped(_FOR_THE_COMMAND)]
-    return lines + _section("FILES", [(f"\\fI{_fixed(path)}\\fR", text) for path, text in _FILES])
+    return lines + files
 
 
 def _see_also(root: Command, command: Command) -> str:
