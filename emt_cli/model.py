@@ -8,14 +8,17 @@ raw readings first, and the results (`energy`, `carbon`, `curve`) are filled in 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal, NamedTuple
+
+from emt_cli.values import Value
 
 Kind = Literal["counter", "gauge", "model"]
 Provenance = Literal["measured", "integrated", "configured", "estimated"]
 Scope = Literal["tree", "machine"]
 IdlePolicy = Literal["busy", "reserved", "capacity", "none"]
 Total = Literal["components", "platform"]
+CgroupUse = Literal["auto", "on", "off"]
 State = Literal["running", "complete", "recovered"]
 
 PROVENANCES: tuple[Provenance, ...] = ("measured", "integrated", "configured", "estimated")
@@ -36,8 +39,7 @@ def weakest(provenances: Iterable[Provenance]) -> Provenance:
 # --- what a sensor offers ---------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Channel:
+class Channel(Value):
     """One stream of one sensor.
 
     A `counter` counts joules since some origin and may wrap; a `gauge` tells watts now; a `model` tells
@@ -89,8 +91,7 @@ class Gap(NamedTuple):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GpuUse:
+class GpuUse(Value):
     """What one process did on one device since the last time it was asked.
 
     `busy_s` is seconds of the device's compute units; None where the driver does not tell.
@@ -101,8 +102,7 @@ class GpuUse:
     busy_s: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(NamedTuple):
     """What one tick brought: one row of samples.csv. Energies are cumulative since the start of the run."""
 
     t_s: float
@@ -115,8 +115,7 @@ class Sample:
 # --- what a run consists of -------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Notice:
+class Notice(Value):
     """A warning: a stable code (see `notices`), what happened, and what to do about it."""
 
     code: str
@@ -124,16 +123,14 @@ class Notice:
     hint: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mark:
+class Mark(Value):
     """A named instant of a run."""
 
     t_s: float
     name: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Process:
+class Process(Value):
     """A member of the tree that was seen. `cpu_s` is its own CPU time, its children's not included."""
 
     pid: int
@@ -146,8 +143,7 @@ class Process:
     is_left_running: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Host:
+class Host(Value):
     """Facts that make two runs comparable."""
 
     node: str = ""
@@ -167,8 +163,7 @@ class Host:
     emt_version: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class Job(Value):
     """Where a batch system put this run; read from the environment, never asked of the scheduler."""
 
     scheduler: str
@@ -179,17 +174,15 @@ class Job:
     task: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exit:
+class Exit(Value):
     """How the command ended: its exit code, or the signal that killed it."""
 
     code: int | None = None
     signal: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sampling:
-    """How the run was sampled, and what that cost."""
+class Sampling(Value):
+    """How the run was sampled, and what that cost. `own_cpu_s` is emt's CPU time from the start edge on."""
 
     frequency_hz: float
     ticks: int = 0
@@ -199,11 +192,11 @@ class Sampling:
     peak_memory_bytes: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Observed:
-    """What one channel's meter saw between its first and its last reading.
+class Observed(Value):
+    """What one channel's meter saw of the run.
 
-    `trapezoid_j` bounds the error of the trapezoid rule on a gauge: half the sum of |step| x dt.
+    `trapezoid_j` bounds the error of the trapezoid rule on a gauge: half the sum of |step| x dt. `edge_j`
+    was read before the start or after the end, and is cut off: it is not in `energy_j`.
     """
 
     channel: str
@@ -215,10 +208,10 @@ class Observed:
     gap_s: float = 0.0
     max_power_w: float = 0.0
     trapezoid_j: float = 0.0
+    edge_j: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GapSpan:
+class GapSpan(Value):
     """A stretch of a channel whose energy is unknown."""
 
     channel: str
@@ -227,8 +220,7 @@ class GapSpan:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LateCpu:
+class LateCpu(Value):
     """CPU time that was learnt at `end_s` but spent from `start_s` on."""
 
     start_s: float
@@ -236,13 +228,12 @@ class LateCpu:
     cpu_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CpuTime:
+class CpuTime(Value):
     """CPU seconds of the tree by witness, and of the machine.
 
     `tree_s` is the largest witness. `coverage` is the share of the tree's CPU time that the winning
     witness is known to have seen: 1.0 where nothing speaks against it, None where a part was out of
-    sight of every witness. `machine_s` is busy time less emt's own and less stolen time.
+    sight of every witness. `machine_s` is busy time, emt's own included, less stolen time.
     """
 
     tree_s: float | None = None
@@ -263,8 +254,7 @@ class CpuTime:
     late: tuple[LateCpu, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceUse:
+class DeviceUse(Value):
     """Who used one GPU over the whole run. `tree_busy_s` of `total_busy_s` compute-unit seconds."""
 
     device: str
@@ -274,8 +264,7 @@ class DeviceUse:
     other_pids: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(Value):
     """What the user chose that changes results rather than readings; kept so that they can be recomputed."""
 
     scope: Scope = "tree"
@@ -292,8 +281,7 @@ class Settings:
 # --- results ----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelEnergy:
+class ChannelEnergy(Value):
     """One channel's joules: the machine's, the tree's, and how sure that is.
 
     `low_j` to `high_j` encloses `attributed_j`, `machine_low_j` to `machine_high_j` encloses `machine_j`;
@@ -309,9 +297,9 @@ class ChannelEnergy:
     machine_j: float
     machine_low_j: float
     machine_high_j: float
-    attributed_j: float
-    low_j: float
-    high_j: float
+    attributed_j: float | None
+    low_j: float | None
+    high_j: float | None
     active_j: float | None = None
     idle_share_j: float | None = None
     idle_j: float | None = None
@@ -321,8 +309,7 @@ class ChannelEnergy:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Energy:
+class Energy(Value):
     """The totals over the counted channels, and every channel. None: nothing was there to know it from."""
 
     machine_j: float | None = None
@@ -344,8 +331,7 @@ class Energy:
     channels: tuple[ChannelEnergy, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attribution:
+class Attribution(Value):
     """The named rule that shared the energy out, and what it rested on."""
 
     rule: str
@@ -360,8 +346,7 @@ class Attribution:
     carried_cpu_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grid:
+class Grid(Value):
     """How dirty a kilowatt-hour is, where, and how both were found."""
 
     intensity_g_per_kwh: float
@@ -374,8 +359,7 @@ class Grid:
     scope: str = "life-cycle"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Carbon:
+class Carbon(Value):
     """Grams of CO2e = energy x PUE x intensity; `basis` says whose energy."""
 
     co2e_g: float
@@ -396,8 +380,7 @@ class Carbon:
     equivalents: tuple[Equivalent, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Equivalent:
+class Equivalent(Value):
     """An everyday comparison: `text` is ready to read, `source` says whose factor."""
 
     id: str
@@ -407,8 +390,7 @@ class Equivalent:
     source: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CurvePoint:
+class CurvePoint(Value):
     """Mean power over one stretch of the run, for a picture."""
 
     t_s: float
@@ -416,8 +398,7 @@ class CurvePoint:
     attributed_w: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class Run(Value):
     """Everything recorded about one execution.
 
     `samples` can be iterated again and again: a list in memory, or the store's reader of samples.csv.

@@ -13,13 +13,14 @@ import pytest
 PACKAGE = pathlib.Path(__file__).parent.parent / "emt_cli"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-GROUND = {"errors", "units", "model", "notices", "data"}
+GROUND = {"errors", "units", "values", "model", "notices", "data"}
 """Values, words and tables: everybody may use them."""
 
 MAY_IMPORT = {
     "units": set(),
     "errors": set(),
-    "model": {"units"},
+    "values": set(),
+    "model": {"units", "values"},
     "notices": {"model"},
     "data": {"errors", "units", "data"},
     "sensors": GROUND | {"sensors"},

@@ -123,9 +123,10 @@ def age_s(text: str) -> float:
 
 
 def _store() -> str:
+    from emt_cli.commands.keeping import home
     from emt_cli.store.library import root
 
-    return root(os.environ, os.path.expanduser("~"), load_here({})[STORE])
+    return root(os.environ, home(), load_here({})[STORE])
 
 
 def _show(form: Literal["table", "json", "csv"]) -> None:

@@ -135,7 +135,7 @@ def _from_file(
     """What a file sets; `owners` are given for a project's file only."""
     try:
         os.stat(path)
-    except FileExistsError:  # `sudo -u nobody emt run ...` in a private folder must still run
+    except PermissionError:  # `sudo -u nobody emt run ...` in a private folder must still run
         return "unreachable", []
     except OSError:  # mostly: there is none. A loop of links or a broken path sets nothing either
         return "absent", []

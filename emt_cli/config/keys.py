@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar, get_args
 
-from emt_cli.model import IdlePolicy, Scope, Total
+from emt_cli.model import CgroupUse, IdlePolicy, Scope, Total
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -165,6 +165,13 @@ PERF = Key(
     default=True,
     variable="EMT_PERF",
     help="Let a perf counter witness the CPU time; it slows programs that switch context very often.",
+)
+CGROUP: Key[CgroupUse] = Key(
+    name="run.cgroup",
+    kind=_one_of(get_args(CgroupUse)),
+    default="auto",
+    variable="EMT_CGROUP",
+    help="Let a control group of its own witness the CPU time; auto: without perf, in a group of ours.",
 )
 QUIET = Key(
     name="run.quiet",

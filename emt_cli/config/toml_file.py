@@ -21,7 +21,7 @@ def read(path: str, owners: Collection[int] | None) -> str | None:
     Opened without waiting, so that a FIFO cannot hang the command that is to be run. Raises ConfigError.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY  | os.O_CLOEXEC | os.O_NOCTTY)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except OSError as error:
         if owners is not None and _owner(path) not in owners:
             return None
@@ -51,7 +51,7 @@ def parsed(path: str, text: str) -> dict[str, object]:
     """The tables of a file's text. Raises ConfigError with the line and column of what is not TOML."""
     try:
         return _toml(text)
-    except ZeroDivisionError:
+    except RecursionError:
         raise ConfigError(f"{path}: nested too deeply", hint=_MOVE) from None
     except ValueError as error:  # the parser's own error is one, and tells line and column
         raise ConfigError(

@@ -152,7 +152,8 @@ def cpu_shared_j(run: Run) -> float | None:
         for channel in run.energy.channels
         if channel.is_counted and channel.domain not in DEVICE_DOMAINS
     ]
-    return finite(sum(joules)) if joules else None
+    known = [each for each in joules if each is not None]
+    return finite(sum(known)) if known and len(known) == len(joules) else None
 
 
 def process_rows(run: Run, most: int = 10) -> list[ProcessRow]:

@@ -14,7 +14,9 @@ place where a wrap, a reset, a glitch or a gap is decided.
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from typing import Protocol, runtime_checkable
 
 from emt_cli.errors import SensorError
@@ -138,13 +140,17 @@ class Machine:
 _LATE_STAMP_S = 0.05
 """How much later than its value a time stamp may be: the reading thread can be preempted in between, and a
 counter read every millisecond on a busy machine would else look like one that no device could have made."""
+_READINGS_AROUND_THE_END = 16
+"""At 1 kHz on a busy machine so many ticks can still come between the end and the word to stop."""
 
 
 class Meter:
     """What both meters share: the last good reading, the faults, and the gaps that come of them.
 
-    `start_s` is the monotonic time from which gaps are counted. A reading that fails is only noted; the
-    kind of meter decides at the next good one whether energy was lost.
+    `start_s` is the monotonic time of the run's start; it may be set until `finish`, and gaps are counted
+    from it. A reading that fails is only noted; the kind of meter decides at the next good one whether
+    energy was lost. The first reading comes a moment before the start and the last one after the end:
+    `finish` cuts off what lies outside, along the line between the two readings around the edge.
     """
 
     def __init__(self, channel: Channel, start_s: float = 0.0) -> None:
@@ -152,10 +158,14 @@ class Meter:
         self.start_s = start_s
         self.power_w: float | None = None
         self.readings = self.failed = self.wraps = self.resets = 0
-        self.max_power_w = self.trapezoid_j = 0.0
-        self.gaps: list[GapSpan] = []
+        self.max_power_w = self.trapezoid_j = self.edge_j = 0.0
+        self._gaps: list[tuple[float, float, str]] = []
+        self._end_s = inf
         self._last: Reading | None = None
         self._fault: Gap | None = None
+        self._first: list[tuple[float, float]] = []
+        self._latest: deque[tuple[float, float]] = deque(maxlen=_READINGS_AROUND_THE_END)
+        """When the first two and the latest readings came, and the joules until then."""
 
     @property
     def energy_j(self) -> float | None:
@@ -166,6 +176,20 @@ class Meter:
     def longest_step_s(self) -> float | None:
         """The longest time between two readings that loses nothing; None if there is none."""
         raise NotImplementedError
+
+    @property
+    def gaps(self) -> list[GapSpan]:
+        """The stretches whose energy is unknown, in seconds from the start of the run."""
+        return [
+            GapSpan(
+                channel=self.channel.id,
+                start_s=max(0.0, start_s - self.start_s),
+                end_s=min(end_s, self._end_s) - self.start_s,
+                reason=reason,
+            )
+            for start_s, end_s, reason in self._gaps
+            if end_s > self.start_s and start_s < self._end_s
+        ]
 
     @property
     def last_s(self) -> float:
@@ -185,9 +209,23 @@ class Meter:
                 self._lose(self._fault.t_s, reading.t_s, self._fault.reason)
             self._last = reading
         self._fault = None
+        mark = self.last_s, self.energy_j or 0.0
+        self._latest.append(mark)
+        if len(self._first) < 2:
+            self._first.append(mark)
 
     def finish(self, end_s: float) -> None:
         """Close the books at the run's end: what was not read until then is a gap."""
+        self._end_s = end_s
+        self._lose_the_rest(end_s)
+        if self._first:
+            if not any(gap_end_s <= self._first[0][0] for _, gap_end_s, _ in self._gaps):
+                self._lose(self.start_s, self._first[0][0], "the first reading came late")
+            marks = [*self._first, *(mark for mark in self._latest if mark[0] > self._first[-1][0])]
+            inside_j = _joules_at(end_s, marks) - _joules_at(self.start_s, marks)
+            self.edge_j = marks[-1][1] - inside_j
+
+    def _lose_the_rest(self, end_s: float) -> None:
         if self._fault is not None:
             since = self._fault.t_s if self._last is None else self._last.t_s
             self._lose(since, end_s, self._fault.reason)
@@ -195,7 +233,7 @@ class Meter:
     def observed(self) -> Observed:
         return Observed(
             channel=self.channel.id,
-            energy_j=self.energy_j or 0.0,
+            energy_j=(self.energy_j or 0.0) - self.edge_j,
             readings=self.readings,
             failed=self.failed,
             wraps=self.wraps,
@@ -203,16 +241,26 @@ class Meter:
             gap_s=sum(gap.end_s - gap.start_s for gap in self.gaps),
             max_power_w=self.max_power_w,
             trapezoid_j=self.trapezoid_j,
+            edge_j=self.edge_j,
         )
 
     def _advance(self, last: Reading, reading: Reading) -> None:
         raise NotImplementedError
 
     def _lose(self, start_s: float, end_s: float, reason: str) -> None:
-        if end_s <= start_s:
-            return
-        start, end = start_s - self.start_s, end_s - self.start_s
-        self.gaps.append(GapSpan(channel=self.channel.id, start_s=start, end_s=end, reason=reason))
+        if end_s > start_s:
+            self._gaps.append((start_s, end_s, reason))
+
+
+def _joules_at(t_s: float, marks: Sequence[tuple[float, float]]) -> float:
+    """Joules until a moment, on the line between the two readings around it; outside, of the nearest one."""
+    before_s, before_j = marks[0]
+    for mark_s, joules in marks:
+        if mark_s >= t_s:
+            share = (t_s - before_s) / (mark_s - before_s) if mark_s > before_s else 1.0
+            return before_j + (joules - before_j) * max(0.0, share)
+        before_s, before_j = mark_s, joules
+    return before_j
 
 
 class Counter(Meter):
@@ -241,11 +289,11 @@ class Counter(Meter):
             return None
         return channel.range_raw * channel.unit / channel.max_power_w / 2
 
-    def finish(self, end_s: float) -> None:
+    def _lose_the_rest(self, end_s: float) -> None:
         if self._suspect is not None and self._last is not None:
             self._lose(self._last.t_s, end_s, "implausible value")
         else:
-            super().finish(end_s)
+            super()._lose_the_rest(end_s)
 
     def _advance(self, last: Reading, reading: Reading) -> None:
         longest = self.longest_step_s

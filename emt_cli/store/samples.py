@@ -138,8 +138,8 @@ class SampleFile:
         while chunk := file.read(_CHUNK):
             lines = (rest + chunk.decode("ascii", "replace")).split("\n")
             rest = lines.pop()
-            if len(rest) > _CHUNK:  # no row is that long: keep its head, which will not parse
-                rest = rest[:1024]
+            if len(rest) > _CHUNK:  # no row is that long: keep what will not parse in its place
+                rest = "x"
             yield from lines
         if rest:
             self.skipped += 1

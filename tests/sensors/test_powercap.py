@@ -134,6 +134,20 @@ def test_dies_with_counters_of_their_own_are_both_counted(tmp_path: Path) -> Non
     assert {id: c.dropped for id, c in channels.items()} == {"cpu0/package-die0": "", "cpu0/package-die1": ""}
 
 
+@pytest.mark.parametrize("behind_uj", [-500_000, 500_000])
+def test_dies_whose_refreshes_are_a_little_apart_are_still_one_counter(
+    tmp_path: Path, behind_uj: int
+) -> None:
+    late = Zone(folder="intel-rapl:1", name="package-0-die-1", start_uj=5_000_000_000 - behind_uj)
+    assert by_id(opened(tmp_path, *dies(late)))["cpu0/package-die1"].dropped
+
+
+def test_an_mmio_twin_that_counts_from_another_origin_is_still_a_mirror(tmp_path: Path) -> None:
+    twin = Zone(folder="intel-rapl-mmio:0", start_uj=77_000_000_000)
+    channels = by_id(opened(tmp_path, Zone(), twin))
+    assert channels["cpu0/package-mmio"].dropped == "mirror of cpu0/package"
+
+
 def test_sub_zones_of_a_mirrored_die_lie_within_the_die_that_is_kept(tmp_path: Path) -> None:
     zones = [
         *dies(),

@@ -424,6 +424,24 @@ def test_a_package_that_was_installed_since_is_found(site: Path, environ: dict[s
     found = find_outside(environ, path=[str(site)], scan=scan)
     assert [each.name for each in found] == ["another", "meter"]
     assert scan.scans == 2
+    (file,) = Path(environ["XDG_CACHE_HOME"], "emt").iterdir()
+    assert len(json.loads(file.read_text())) == 1
+
+
+def test_the_folder_that_python_puts_first_is_not_searched(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched: list[str] = []
+
+    def scan(folders: Sequence[str]) -> list[tuple[str, str, str]]:
+        searched[:] = folders
+        return []
+
+    monkeypatch.chdir(tmp_path)
+    for first in (str(tmp_path), "", os.path.dirname(os.path.abspath(sys.argv[0]))):
+        monkeypatch.setattr(sys, "path", [first, str(site)])
+        find_outside({}, scan=scan)
+        assert searched == [str(site)]
 
 
 def test_environments_are_remembered_side_by_side(

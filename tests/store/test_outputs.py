@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from emt_cli.errors import OutputError, RecordError, UsageError
@@ -316,6 +316,7 @@ def test_a_row_tells_the_run_as_far_as_its_columns_go(tmp_path: Path) -> None:
     assert [notice.code for notice in loaded.notices] == ["late_ticks"]
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=30)
 @given(examples.runs())
 def test_every_run_has_a_row_that_reads_again(run: Run) -> None:
     import tempfile
@@ -330,6 +331,13 @@ def test_every_run_has_a_row_that_reads_again(run: Run) -> None:
             assert "line 2: " in str(error) or "line contains NUL" in str(error)
         else:
             assert loaded.duration_s == run.duration_s
+
+
+def test_a_command_line_beyond_what_a_cell_may_hold_is_cut_and_still_reads(tmp_path: Path) -> None:
+    run = replace(examples.finished(), command=("sh", "-c", "echo " * 50_000))
+    target(tmp_path / "a.csv").write(run, None)
+    [loaded] = load(str(tmp_path / "a.csv"))
+    assert loaded.command[0].startswith("sh -c 'echo echo")
 
 
 def test_an_unknown_energy_is_an_empty_cell_and_no_energy_again(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
 import typing
 from importlib import resources
 from typing import Any
@@ -23,7 +24,9 @@ from . import examples
 SCHEMA = json.loads((resources.files("emt_cli.data") / "run-1.schema.json").read_text("utf-8"))
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 RELAXED = settings(
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example], deadline=None
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example],
+    deadline=None,
+    max_examples=50,
 )
 
 
@@ -255,8 +258,11 @@ def test_a_file_beyond_the_limit_is_refused_before_it_is_read(tmp_path: Any) -> 
     path = tmp_path / "huge.json"
     with open(path, "wb") as file:
         file.truncate(200 << 20)
+    tracemalloc.start()
     with pytest.raises(RecordError, match="larger than a record can be"):
         read(str(path))
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
     assert LARGEST_FILE == 64 << 20
 
 
