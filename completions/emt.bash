@@ -11,7 +11,7 @@ _emt_place() {
         ;;
     'emt run')
         subs=''
-        flags='--force --no-store -q --quiet -v --verbose --no-perf --wait-tree --shell --install-completion --show-completion -h --help'
+        flags='--force --no-store -q --quiet -v --verbose --no-perf --wait-tree --shell -h --help'
         valued='-F --frequency -o --output -n --name -t --tag --location --intensity --pue --scope --total --idle-policy --max-samples --replay --user'
         wraps=0
         ;;
@@ -23,7 +23,7 @@ _emt_place() {
         ;;
     'emt runs')
         subs='list rm prune'
-        flags='--install-completion --show-completion -h --help'
+        flags='-h --help'
         valued=--format
         wraps=-1
         ;;
@@ -74,7 +74,6 @@ _emt_value() {
     'emt run --idle-policy') _emt_words 'busy reserved capacity none' ;;
     'emt run --replay') _emt_paths -f ;;
     'emt report --format') _emt_words 'table json csv markdown' ;;
-    'emt report --get') _emt_paths -f ;;
     'emt runs --format') _emt_words 'table json csv' ;;
     'emt runs list --format') _emt_words 'table json csv' ;;
     'emt sensors --format') _emt_words 'table json' ;;
@@ -153,8 +152,8 @@ _emt() {
                     return
                 fi
             fi
-        elif [[ $position -eq 0 && -z $ended && " $subs " == *" $word "* ]]; then
-            place="$place $word"
+        elif [[ $position -eq 0 && " $subs " == *" $word "* ]]; then
+            place="$place $word" ended=
             _emt_place "$place"
         else
             if [[ $wraps -ge 0 ]]; then

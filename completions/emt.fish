@@ -74,8 +74,9 @@ function __emt_at
             set ended 1
         else if test $ended = 0; and string match -qr -- '^-.' $word
             __emt_takes_next $word (__emt_valued $place); and set -e words[1]
-        else if test $ended = 0 -a $position = 0; and contains -- $word (__emt_commands $place)
+        else if test $position = 0; and contains -- $word (__emt_commands $place)
             set place "$place $word"
+            set ended 0
         else
             if test $wraps -ge 0
                 if test $position -ge $wraps
@@ -114,8 +115,8 @@ end
 complete -c emt -f
 complete -c emt -n '__emt_at "emt" command' -a run -d 'Measure the energy of a command and of all it starts'
 complete -c emt -n '__emt_at "emt" command' -a report -d 'Show what a run used: the newest one, or those that are named'
-complete -c emt -n '__emt_at "emt" command' -a runs -d 'List the recorded runs, and delete old ones'
-complete -c emt -n '__emt_at "emt" command' -a sensors -d 'List the energy sensors of this machine, what they read now, and what is missing'
+complete -c emt -n '__emt_at "emt" command' -a runs -d 'List the recorded runs, newest first, and delete old ones'
+complete -c emt -n '__emt_at "emt" command' -a sensors -d 'List the energy sensors here, what they read now, and what is missing'
 complete -c emt -n '__emt_at "emt" command' -a config -d 'Show every setting and where its value comes from'
 complete -c emt -n '__emt_at "emt" options' -l version -d 'Print the version'
 complete -c emt -n '__emt_at "emt" options' -s h -l help -d 'Show this message and exit'
@@ -126,7 +127,7 @@ complete -c emt -n '__emt_at "emt run" options' -l no-store -d 'Do not keep the 
 complete -c emt -n '__emt_at "emt run" options' -s q -l quiet -d 'Print no summary'
 complete -c emt -n '__emt_at "emt run" options' -s v -l verbose -d 'Say more in the summary'
 complete -c emt -n '__emt_at "emt run" options' -s n -l name -x -d 'A name to find the run by'
-complete -c emt -n '__emt_at "emt run" options' -s t -l tag -x -d 'A tag; may be repeated'
+complete -c emt -n '__emt_at "emt run" options' -s t -l tag -x -d 'A tag to find the run by'
 complete -c emt -n '__emt_at "emt run" options' -l location -x -d 'Whose grid feeds the machine: FR'
 complete -c emt -n '__emt_at "emt run" options' -l intensity -x -d 'Grams of CO2e for a kilowatt-hour'
 complete -c emt -n '__emt_at "emt run" options' -l pue -x -d 'Power usage effectiveness of the site'
@@ -139,23 +140,19 @@ complete -c emt -n '__emt_at "emt run" options' -l wait-tree -d 'Measure until t
 complete -c emt -n '__emt_at "emt run" options' -l replay -r -F -d 'Play recorded readings instead of sensors'
 complete -c emt -n '__emt_at "emt run" options' -l user -x -d 'Run the command as this user (root only)'
 complete -c emt -n '__emt_at "emt run" options' -l shell -d 'Hand COMMAND to /bin/sh as one line'
-complete -c emt -n '__emt_at "emt run" options' -l install-completion -d 'Install completion for the current shell'
-complete -c emt -n '__emt_at "emt run" options' -l show-completion -d 'Show completion for the current shell, to copy it or customize the installation'
 complete -c emt -n '__emt_at "emt run" options' -s h -l help -d 'Show this message and exit'
 complete -c emt -n '__emt_at "emt run" wrapped' -x -a '(__emt_wrapped)'
 complete -c emt -n '__emt_at "emt report" options' -l format -x -a 'table json csv markdown' -d 'Tables for people; JSON, CSV or Markdown on standard output'
-complete -c emt -n '__emt_at "emt report" options' -l get -r -F -d 'One value, for example energy.attributed_j'
+complete -c emt -n '__emt_at "emt report" options' -l get -x -d 'One value, for example energy.attributed_j'
 complete -c emt -n '__emt_at "emt report" options' -l show -x -d 'Only these sections: energy, processes, curve, carbon, warnings'
 complete -c emt -n '__emt_at "emt report" options' -l width -x -d 'Columns to use'
 complete -c emt -n '__emt_at "emt report" options' -l recompute -d 'Work the results out anew from the raw readings'
 complete -c emt -n '__emt_at "emt report" options' -s h -l help -d 'Show this message and exit'
 complete -c emt -n '__emt_at "emt report" argument0 more' -F
-complete -c emt -n '__emt_at "emt runs" command' -a list -d 'List the recorded runs, newest first: energy is the command\'s own share'
+complete -c emt -n '__emt_at "emt runs" command' -a list -d 'List the recorded runs, newest first'
 complete -c emt -n '__emt_at "emt runs" command' -a rm -d 'Delete runs'
 complete -c emt -n '__emt_at "emt runs" command' -a prune -d 'Delete old runs'
 complete -c emt -n '__emt_at "emt runs" options' -l format -x -a 'table json csv' -d 'A table for people; JSON or CSV for programs'
-complete -c emt -n '__emt_at "emt runs" options' -l install-completion -d 'Install completion for the current shell'
-complete -c emt -n '__emt_at "emt runs" options' -l show-completion -d 'Show completion for the current shell, to copy it or customize the installation'
 complete -c emt -n '__emt_at "emt runs" options' -s h -l help -d 'Show this message and exit'
 complete -c emt -n '__emt_at "emt runs list" options' -l format -x -a 'table json csv' -d 'A table for people; JSON or CSV for programs'
 complete -c emt -n '__emt_at "emt runs list" options' -s h -l help -d 'Show this message and exit'
@@ -168,7 +165,7 @@ complete -c emt -n '__emt_at "emt runs prune" options' -s h -l help -d 'Show thi
 complete -c emt -n '__emt_at "emt sensors" options' -l format -x -a 'table json' -d 'A table for people, or JSON for programs'
 complete -c emt -n '__emt_at "emt sensors" options' -l width -x -d 'Columns to use'
 complete -c emt -n '__emt_at "emt sensors" options' -s h -l help -d 'Show this message and exit'
-complete -c emt -n '__emt_at "emt config" command' -a init -d 'Write a settings file to start from, with every key explained and commented out'
+complete -c emt -n '__emt_at "emt config" command' -a init -d 'Write a settings file to start from, every key explained and commented out'
 complete -c emt -n '__emt_at "emt config" options' -l format -x -a 'table json' -d 'A table for people, or JSON for programs'
 complete -c emt -n '__emt_at "emt config" options' -s h -l help -d 'Show this message and exit'
 complete -c emt -n '__emt_at "emt config init" options' -l project -d 'Write ./emt.toml: settings for one project'

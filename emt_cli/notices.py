@@ -86,8 +86,8 @@ _CATALOGUE: dict[str, tuple[str, str]] = {
         "copy the settings you trust to ~/.config/emt/config.toml",
     ),
     "clamped": (
-        "shares came out {joules:.3g} J above what {channel} used, and were cut back to it",
-        "CPU accounting is coarse here; a longer run has a smaller error",
+        "shares came out {joules:.3g} J outside of what {channel} used, and were cut back to it",
+        "a longer run has a smaller error; an idle power that was given may be too high",
     ),
 }
 

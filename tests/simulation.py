@@ -124,10 +124,10 @@ class Stat:
 
 @dataclass(frozen=True, kw_only=True)
 class _Description:
-    """What `machine.json` holds. `real_busy_s`: the real busy CPU seconds at the start."""
+    """What `machine.json` holds. `real_idle_s`: the real machine's idle CPU seconds at the start."""
 
     epoch_s: float
-    real_busy_s: float
+    real_idle_s: float
     zones: tuple[Zone, ...]
     stat: Stat | None
     faults: dict[str, tuple[Fault, ...]] = field(default_factory=dict)
@@ -140,7 +140,7 @@ class _Description:
         )
         return cls(
             epoch_s=raw["epoch_s"],
-            real_busy_s=raw["real_busy_s"],
+            real_idle_s=raw["real_idle_s"],
             zones=zones,
             stat=None if raw["stat"] is None else Stat(**raw["stat"]),
             faults={path: _faults(faults) for path, faults in raw["faults"].items()},
@@ -151,12 +151,14 @@ def _faults(raw: list[dict[str, Any]]) -> tuple[Fault, ...]:
     return tuple(Fault(**fault) for fault in raw)
 
 
-def _real_busy_s(stat: bytes | None = None) -> float:
-    """Busy CPU seconds of the real machine: user, nice, system, irq and softirq; guests are in user."""
-    if stat is None:
-        stat = Path("/proc/stat").read_bytes()
-    ticks = [int(word) for word in stat.split(b"\n", 1)[0].split()[1:9]]
-    return (sum(ticks[:3]) + ticks[5] + ticks[6]) / os.sysconf("SC_CLK_TCK")
+def _real_idle_s() -> float:
+    """CPU seconds in which the real machine had nothing to do or was not there: idle, iowait, steal.
+
+    What they leave of the CPUs' time is the best that is to be had of its load: on a tickless kernel the
+    idle columns are exact, while the busy ones are sampled by the tick and miss what sleeps in between.
+    """
+    words = Path("/proc/stat").read_bytes().split(b"\n", 1)[0].split()
+    return sum(int(words[column]) for column in (4, 5, 8)) / os.sysconf("SC_CLK_TCK")
 
 
 # --- what the machine shows at a moment -------------------------------------------------------------
@@ -170,6 +172,7 @@ class World:
         self.clock = clock
         self._zones = {zone.folder: zone for zone in description.zones}
         self._integrals: dict[str, tuple[float, float, float]] = {}
+        self._real_busy_s = 0.0
 
     def now_s(self) -> float:
         """Seconds since the machine's start."""
@@ -181,7 +184,10 @@ class World:
         scripted = stat.neighbour_cpus * t_s if stat is not None else 0.0
         if stat is not None and not stat.follows_real:
             return scripted
-        return scripted + _real_busy_s() - self.description.real_busy_s
+        idle_s = _real_idle_s() - self.description.real_idle_s
+        busy_s = (os.cpu_count() or 1) * t_s - idle_s
+        self._real_busy_s = max(self._real_busy_s, busy_s)  # idle time comes in steps: no counter runs back
+        return scripted + self._real_busy_s
 
     def zone_j(self, folder: str, t_s: float) -> float:
         """Joules that the zone used since the machine's start."""
@@ -321,7 +327,7 @@ class SimulatedMachine:
         self.root = str(folder)
         description = _Description(
             epoch_s=clock(),
-            real_busy_s=_real_busy_s(),
+            real_idle_s=_real_idle_s(),
             zones=tuple(zones),
             stat=stat,
             faults=faults or {},

@@ -14,6 +14,6 @@ def complete(run: Run) -> Run:
 
     energy, attribution, curve = account(run)
     run = replace(run, energy=energy, attribution=attribution, curve=curve)
-    if run.grid is not None:
-        run = replace(run, carbon=carbon.account(energy, run.grid, run.settings))
+    grams = None if run.grid is None else carbon.account(energy, run.grid, run.settings)
+    run = replace(run, carbon=grams)
     return replace(run, notices=cautions.merge(run))

@@ -13,8 +13,29 @@ _GAP_S = 0.01
 _STOLEN = 0.05
 _LATE = 0.05
 _PAUSE_S = 1.0
-_TINY_CORES = 0.25
-"""A tree that used less than this many cores on average is small beside work done elsewhere."""
+_TINY_CORES, _TINY_S = 0.25, 0.5
+"""A tree is tiny beside work done elsewhere below so many cores on average, or CPU seconds in all."""
+_CLAMPED = 0.01
+
+DERIVED = frozenset(
+    {
+        "short_run",
+        "suspended",
+        "paused",
+        "late_ticks",
+        "location_unknown",
+        "coverage",
+        "left_running",
+        "stolen_time",
+        "work_elsewhere",
+        "sensor_gap",
+        "counter_reset",
+        "clamped",
+        "gpu_whole_device",
+        "gpu_shared",
+    }
+)
+"""The codes that are found here, and only here: in a record that comes in they are results of before."""
 
 _ELSEWHERE = {
     "docker": ("run exec compose start build", "put emt inside: docker run IMAGE emt run -- CMD"),
@@ -35,16 +56,18 @@ _ELSEWHERE = {
 
 
 def merge(run: Run) -> tuple[Notice, ...]:
-    """The notices that came with the run, then those that follow from it; each follows once."""
-    derived = tuple(_derived(run))
-    codes = {each.code for each in derived}
-    return (*(each for each in run.notices if each.code not in codes), *derived)
+    """The notices that came with the run, then those that follow from it; each cause once."""
+    came = (each for each in run.notices if each.code not in DERIVED)
+    return tuple(dict.fromkeys((*came, *_derived(run))))
 
 
 def _derived(run: Run) -> Iterator[Notice]:
     yield from _of_time(run)
     yield from _of_tree(run)
     yield from _of_channels(run)
+    yield from _of_devices(run)
+    if run.grid is not None and run.grid.location_source == "world average":
+        yield notice("location_unknown")
 
 
 def _of_time(run: Run) -> Iterator[Notice]:
@@ -71,7 +94,7 @@ def _of_tree(run: Run) -> Iterator[Notice]:
     available_s = cpu.logical_cpus * run.duration_s
     if cpu.stolen_s is not None and available_s > 0 and cpu.stolen_s > _STOLEN * available_s:
         yield notice("stolen_time", share=cpu.stolen_s / available_s)
-    if (cpu.tree_s or 0.0) < _TINY_CORES * run.duration_s and run.duration_s > SHORT_RUN_S:
+    if (cpu.tree_s or 0.0) < max(_TINY_S, _TINY_CORES * run.duration_s):
         yield from _work_elsewhere(run)
 
 
@@ -80,24 +103,38 @@ def _work_elsewhere(run: Run) -> Iterator[Notice]:
     for words in commands:
         launcher = os.path.basename(words[0]) if words else ""
         verbs, remedy = _ELSEWHERE.get(launcher, ("", ""))
-        if remedy and (not verbs or set(verbs.split()) & set(words[1:])):
+        if remedy and _hands_over(words[1:], verbs):
             yield notice("work_elsewhere", launcher=launcher, remedy=remedy)
             return
+
+
+def _hands_over(arguments: list[str], verbs: str) -> bool:
+    """Whether a launcher was asked for work: by one of its verbs; one without verbs, by more than options."""
+    if verbs:
+        return not set(verbs.split()).isdisjoint(arguments)
+    return not arguments or any(not word.startswith("-") for word in arguments)
 
 
 def _of_channels(run: Run) -> Iterator[Notice]:
     for observed in run.observed:
         spans = [gap for gap in run.gaps if gap.channel == observed.channel]
-        if observed.gap_s > _GAP_S:
-            reason = spans[0].reason if spans else "unknown"
+        reason = spans[0].reason if spans else "unknown"
+        if observed.gap_s > _GAP_S and observed.readings < 2:
+            reason = f"could not be read ({reason}), and is in no total"
+            remedy = "emt sensors shows what can be read here"
+            yield notice("sensor_denied", sensor=observed.channel, reason=reason, remedy=remedy)
+        elif observed.gap_s > _GAP_S:
             yield notice("sensor_gap", channel=observed.channel, gap_s=observed.gap_s, reason=reason)
         if observed.resets:
             yield notice("counter_reset", channel=observed.channel, count=observed.resets)
     for row in run.energy.channels if run.energy is not None else ():
-        if row.is_counted and abs(row.clamped_j) > 0.01 * row.machine_j and run.duration_s > SHORT_RUN_S:
+        if row.is_counted and row.clamped_j > _CLAMPED * row.machine_j and run.duration_s > SHORT_RUN_S:
             yield notice("clamped", channel=row.id, joules=row.clamped_j)
         if row.rule == "whole_device_unknown":
             yield notice("gpu_whole_device", device=row.device)
+
+
+def _of_devices(run: Run) -> Iterator[Notice]:
     for use in run.devices:
         if use.tree_pids and use.other_pids:
             rule = "SM time" if use.tree_busy_s is not None and use.total_busy_s else "equal shares"

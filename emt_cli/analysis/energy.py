@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from emt_cli.analysis import cover, uncertainty
-from emt_cli.analysis.attribution import CpuSplit, Idle, Shared, share_of_device, split_by_cpu
+from emt_cli.analysis.attribution import CpuSplit, Gaps, Idle, Shared, share_of_device, split_by_cpu
 from emt_cli.analysis.curve import Curve
-from emt_cli.analysis.uncertainty import Interval
-from emt_cli.analysis.windows import windows
+from emt_cli.analysis.uncertainty import Interval, MachineBounds
+from emt_cli.analysis.windows import Window, windows
 from emt_cli.model import (
-    DEVICE_DOMAINS,
     Attribution,
     Channel,
     ChannelEnergy,
     CurvePoint,
+    DeviceUse,
     Energy,
     IdlePolicy,
     Observed,
@@ -22,24 +22,79 @@ from emt_cli.model import (
     weakest,
 )
 
+_DEVICE_DOMAINS = frozenset({"gpu", "module", "accelerator"})
+
 
 def account(run: Run) -> tuple[Energy, Attribution, tuple[CurvePoint, ...]]:
     """Everything that follows from a run's samples, meters and settings."""
-    counted = cover.counted(run.channels, run.settings.total)
-    curve = Curve([i for i, channel in enumerate(run.channels) if channel.id in counted], run.duration_s)
-    idle = _idle(run)
-    stretches = windows(curve.watch(run.samples), run.cpu_time)
-    split = split_by_cpu(stretches, idle, len(run.channels), duration_s=run.duration_s)
     observed = {each.channel: each for each in run.observed}
+    seen = [channel for channel in run.channels if _was_read(observed.get(channel.id))]
+    counted = cover.counted(seen, run.settings.total)
+    curve = Curve(
+        [(i, _device_share(run, c)) for i, c in enumerate(run.channels) if c.id in counted], run.duration_s
+    )
+    split = _split(run, curve, observed)
     rows = tuple(
         _row(run, channel, split, shared, observed.get(channel.id, Observed(channel=channel.id)), counted)
         for channel, shared in zip(run.channels, split.channels, strict=True)
-        if channel.id in observed or shared.machine_j > 0
+        if channel in seen and (channel.id in observed or shared.machine_j is not None)
     )
-    attribution = Attribution(
-        rule="cpu_share",
+    energy = _totals(run, rows, split)
+    by_cpu = [row.attributed_j for row in rows if row.is_counted and _device_share(run, row) is None]
+    shared_j = _sum(by_cpu)
+    points = () if shared_j is None else curve.points(shared_j)
+    return energy, _attribution(run, rows, split, counted), points
+
+
+def _was_read(observed: Observed | None) -> bool:
+    """One reading is no difference; a channel without a meter may still stand in the samples."""
+    return observed is None or observed.readings >= 2
+
+
+def _split(run: Run, curve: Curve, observed: dict[str, Observed]) -> CpuSplit:
+    """The channels shared out window by window; as one window where there are no samples to cut."""
+    idle, width = _idle(run), len(run.channels)
+    split = split_by_cpu(
+        windows(curve.watch(run.samples), run.cpu_time), idle, width, duration_s=run.duration_s
+    )
+    if split.windows or run.duration_s <= 0:
+        return split
+    meters = [observed.get(channel.id) for channel in run.channels]
+    whole = Window(
+        start_s=0.0,
+        duration_s=run.duration_s,
+        energy_j=tuple([None if meter is None else meter.energy_j for meter in meters]),
+        cpu_tree_s=run.cpu_time.tree_s,
+        cpu_machine_s=run.cpu_time.machine_s,
+    )
+    return split_by_cpu([whole], _idle(run), width, duration_s=run.duration_s)
+
+
+def _idle(run: Run) -> Idle:
+    settings, cpus = run.settings, max(1, run.cpu_time.logical_cpus)
+    policy: IdlePolicy = settings.idle_policy or ("busy" if settings.reserved_cpus is None else "reserved")
+    reserved = 1.0 if settings.reserved_cpus is None else min(1.0, settings.reserved_cpus / cpus)
+    power_w = [settings.idle_w.get(channel.id, channel.idle_w) for channel in run.channels]
+    spans: dict[str, list[tuple[float, float]]] = {channel.id: [] for channel in run.channels}
+    for gap in run.gaps:
+        spans.setdefault(gap.channel, []).append((gap.start_s, gap.end_s))
+    return Idle(
+        power_w=power_w,
+        policy=policy,
+        reserved_share=reserved,
+        logical_cpus=cpus,
+        gaps=[Gaps(spans[channel.id]) for channel in run.channels] if run.gaps else (),
+    )
+
+
+def _attribution(
+    run: Run, rows: Sequence[ChannelEnergy], split: CpuSplit, counted: frozenset[str]
+) -> Attribution:
+    idle = _idle(run)
+    return Attribution(
+        rule=next((shared.rule for shared in split.channels), "cpu_share"),
         idle_policy=idle.policy,
-        idle_source=_idle_source(run),
+        idle_source=_idle_source(run, counted),
         scope=run.settings.scope,
         total=run.settings.total,
         windows=split.windows,
@@ -48,18 +103,9 @@ def account(run: Run) -> tuple[Energy, Attribution, tuple[CurvePoint, ...]]:
         clamped_j=sum(row.clamped_j for row in rows if row.is_counted),
         carried_cpu_s=split.carried_s,
     )
-    return _totals(run, rows, split), attribution, curve.points()
 
 
-def _idle(run: Run) -> Idle:
-    settings, cpus = run.settings, run.cpu_time.logical_cpus
-    policy: IdlePolicy = settings.idle_policy or ("busy" if settings.reserved_cpus is None else "reserved")
-    reserved = 1.0 if settings.reserved_cpus is None else min(1.0, settings.reserved_cpus / cpus)
-    power_w = [settings.idle_w.get(channel.id, channel.idle_w) for channel in run.channels]
-    return Idle(power_w=power_w, policy=policy, reserved_share=reserved, logical_cpus=cpus)
-
-
-def _idle_source(run: Run) -> str:
+def _idle_source(run: Run, counted: frozenset[str]) -> str:
     sources = {
         "configured"
         if channel.id in run.settings.idle_w
@@ -67,7 +113,7 @@ def _idle_source(run: Run) -> str:
         if channel.idle_w is not None
         else "unknown"
         for channel in run.channels
-        if not channel.dropped and channel.domain not in DEVICE_DOMAINS
+        if channel.id in counted and _device_share(run, channel) is None
     }
     return ", ".join(sorted(sources)) or "unknown"
 
@@ -76,13 +122,15 @@ def _row(
     run: Run, channel: Channel, split: CpuSplit, shared: Shared, observed: Observed, counted: frozenset[str]
 ) -> ChannelEnergy:
     # The meter knows best: it is exact at the edges, whatever became of the journal in between.
-    energy_j = observed.energy_j if observed.readings else shared.machine_j
+    energy_j = max(0.0, observed.energy_j if observed.readings else shared.machine_j or 0.0)
     machine = uncertainty.of_machine(channel, observed, energy_j, shared.peak_w, run.duration_s)
-    if channel.domain in DEVICE_DOMAINS:
-        part = _device_part(run, channel, energy_j, machine)
+    interval: Interval | None
+    if _device_share(run, channel) is not None:
+        shared, interval = _device_part(run, channel, machine)
     else:
-        part = _cpu_part(run, split, shared, energy_j, machine)
-    shared, interval = part
+        if shared.machine_j:  # the samples also hold what the meter cut off at the edges
+            shared.scale(energy_j / shared.machine_j)
+        interval = uncertainty.of_cpu_share(machine, shared, split, run.cpu_time)
     return ChannelEnergy(
         id=channel.id,
         device=channel.device,
@@ -91,11 +139,11 @@ def _row(
         provenance=channel.provenance,
         rule=shared.rule,
         machine_j=energy_j,
-        machine_low_j=machine.low,
-        machine_high_j=machine.high,
+        machine_low_j=machine.interval.low,
+        machine_high_j=machine.interval.high,
         attributed_j=shared.attributed_j,
-        low_j=interval.low,
-        high_j=interval.high,
+        low_j=None if interval is None else interval.low,
+        high_j=None if interval is None else interval.high,
         active_j=shared.active_j,
         idle_share_j=shared.idle_share_j,
         idle_j=shared.idle_j,
@@ -106,48 +154,28 @@ def _row(
     )
 
 
-def _cpu_part(
-    run: Run, split: CpuSplit, shared: Shared, energy_j: float, machine: Interval
-) -> tuple[Shared, Interval]:
-    if shared.machine_j > 0 and energy_j != shared.machine_j:
-        shared = _scaled(shared, energy_j / shared.machine_j)
-    interval = uncertainty.of_cpu_share(
-        machine,
-        energy_j,
-        shared.attributed_j,
-        cpu_tree_s=split.cpu_tree_s,
-        cpu_machine_s=split.cpu_machine_s,
-        logical_cpus=run.cpu_time.logical_cpus,
-        duration_s=run.duration_s,
-        idle_is_known=shared.idle_j is not None,
-        is_complete=not run.cpu_time.blind_spot or run.cpu_time.coverage is not None,
-    )
-    return shared, interval
+def _use(run: Run, device: str) -> DeviceUse | None:
+    return next((use for use in run.devices if use.device == device), None)
 
 
-def _scaled(shared: Shared, factor: float) -> Shared:
-    """The same parts of a whole that is a little larger or smaller."""
+def _device_share(run: Run, channel: Channel | ChannelEnergy) -> float | None:
+    """The tree's share of a device that processes are seen on; None where CPU time tells it.
 
-    def times(value: float | None) -> float | None:
-        return None if value is None else value * factor
-
-    return Shared(
-        rule=shared.rule,
-        machine_j=shared.machine_j * factor,
-        attributed_j=shared.attributed_j * factor,
-        active_j=times(shared.active_j),
-        idle_share_j=times(shared.idle_share_j),
-        idle_j=times(shared.idle_j),
-        clamped_j=shared.clamped_j * factor,
-        peak_w=shared.peak_w,
-    )
+    A module (CPU, memory and maybe a GPU behind one meter) is such a device where its driver tells its users.
+    """
+    if channel.domain not in _DEVICE_DOMAINS:
+        return None
+    use = _use(run, channel.device)
+    if use is None and channel.domain == "module":
+        return None
+    return share_of_device(use, sees_pids=not run.host.container)[0]
 
 
-def _device_part(run: Run, channel: Channel, energy_j: float, machine: Interval) -> tuple[Shared, Interval]:
-    use = next((use for use in run.devices if use.device == channel.device), None)
-    share, low, high, rule = share_of_device(use)
-    shared = Shared(rule=rule, machine_j=energy_j, attributed_j=energy_j * share)
-    return shared, Interval(machine.low * low, machine.high * high)
+def _device_part(run: Run, channel: Channel, machine: MachineBounds) -> tuple[Shared, Interval]:
+    share, low, high, rule = share_of_device(_use(run, channel.device), sees_pids=not run.host.container)
+    bounds = machine.interval
+    shared = Shared(rule=rule, machine_j=machine.energy_j, attributed_j=machine.energy_j * share)
+    return shared, Interval(bounds.low * low, bounds.high * high)
 
 
 def _totals(run: Run, rows: Sequence[ChannelEnergy], split: CpuSplit) -> Energy:
@@ -156,11 +184,12 @@ def _totals(run: Run, rows: Sequence[ChannelEnergy], split: CpuSplit) -> Energy:
     platform_j = next((row.machine_j for row in rows if platform is not None and row.id == platform.id), None)
     if not counted:
         return Energy(platform_j=platform_j, channels=tuple(rows))
-    attributed_j = sum(row.attributed_j for row in counted)
-    interval = Interval(sum(row.low_j for row in counted), sum(row.high_j for row in counted))
+    attributed_j = _sum(row.attributed_j for row in counted)
+    low_j, high_j = _sum(row.low_j for row in counted), _sum(row.high_j for row in counted)
+    interval = None if low_j is None or high_j is None else Interval(low_j, high_j)
     by_provenance: dict[str, float] = {}
     for row in counted:
-        by_provenance[row.provenance] = by_provenance.get(row.provenance, 0.0) + row.attributed_j
+        by_provenance[row.provenance] = by_provenance.get(row.provenance, 0.0) + (row.attributed_j or 0.0)
     return Energy(
         machine_j=sum(row.machine_j for row in counted),
         machine_low_j=sum(row.machine_low_j for row in counted),
@@ -170,11 +199,11 @@ def _totals(run: Run, rows: Sequence[ChannelEnergy], split: CpuSplit) -> Energy:
         active_j=_sum(row.active_j for row in counted),
         idle_share_j=_sum(row.idle_share_j for row in counted),
         idle_j=_sum(row.idle_j for row in counted),
-        low_j=interval.low,
-        high_j=interval.high,
+        low_j=low_j,
+        high_j=high_j,
         uncertainty_j=uncertainty.half_width(attributed_j, interval),
         provenance=weakest(row.provenance for row in counted),
-        by_provenance=by_provenance,
+        by_provenance={} if attributed_j is None else by_provenance,
         own_j=_own(run, counted, split),
         channels=tuple(rows),
     )
@@ -192,9 +221,9 @@ def _sum(values: Iterable[float | None]) -> float | None:
 
 def _own(run: Run, counted: Sequence[ChannelEnergy], split: CpuSplit) -> float | None:
     """emt's share of the CPU-shared channels, by the rule that the tree is held to."""
-    own_s = run.sampling.own_cpu_s
-    if split.cpu_machine_s is None:
+    if split.cpu_machine_s is None or not split.windows:
         return None
-    shared_j = sum(row.machine_j for row in counted if row.domain not in DEVICE_DOMAINS)
-    busy_s = max(split.cpu_machine_s, split.cpu_tree_s) + own_s
+    own_s = run.sampling.own_cpu_s
+    shared_j = sum(row.machine_j for row in counted if _device_share(run, row) is None)
+    busy_s = max(split.cpu_machine_s, (split.cpu_tree_s or 0.0) + own_s)
     return shared_j * own_s / busy_s if busy_s > 0 else None

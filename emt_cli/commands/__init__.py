@@ -6,8 +6,8 @@ nothing but itself. Only here and in those modules does emt print, exit or know 
 
 from __future__ import annotations
 
-import contextlib
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,7 +28,6 @@ _PANELS = {
 }
 _HIDDEN = ("generate",)
 _BEFORE_START = 125
-_INTERRUPTED = 130
 _ClickException: type[Exception] = next(
     each for each in typer.BadParameter.__mro__ if each.__name__ == "ClickException"
 )
@@ -112,20 +111,34 @@ def _guarded(arguments: list[str], machine: Machine | None) -> int:
         complain(error.format_message(), f"{path} --help")  # type: ignore[attr-defined]
         return _BEFORE_START if is_run else 2
     except (typer.Abort, KeyboardInterrupt):
-        return _INTERRUPTED
-    except Exception:
+        from emt_cli.measure.signals import die_by
+
+        die_by(signal.SIGINT)  # a shell's loop around us ends only if it sees that Ctrl-C ended us
+    except Exception as fault:
         if not is_run:
             raise
-        import traceback
-
-        traceback.print_exc()
-        raise SystemExit(_BEFORE_START) from None
+        show_traceback(fault)
+        return _BEFORE_START
 
 
 def complain(message: str, hint: str = "") -> None:
-    """Say on stderr what went wrong and what to type; silent where there is no stderr."""
+    """Say on stderr what went wrong and what to type; silent where there is no stderr, or nobody reads it."""
     from emt_cli.reports.words import clean
 
-    if sys.stderr is not None:
-        with contextlib.suppress(OSError):
-            print(f"emt: {clean(message)}" + (f"\n     {clean(hint)}" if hint else ""), file=sys.stderr)
+    _say(f"emt: {clean(message)}" + (f"\n     {clean(hint)}" if hint else ""))
+
+
+def show_traceback(fault: BaseException) -> None:
+    """For a fault of emt's own; on stderr or, unlike the traceback module's functions, nowhere."""
+    import traceback
+
+    _say("".join(traceback.format_exception(fault)).rstrip())
+
+
+def _say(text: str) -> None:
+    if sys.stderr is None:
+        return
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:  # a full disk, a closed pipe: nor may the flush at exit change the status
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)

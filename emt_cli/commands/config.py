@@ -31,8 +31,10 @@ def show(
 ) -> None:
     """Show every setting and where its value comes from.
 
-    The strongest source wins: flags of the command, EMT_* variables, ./emt.toml, the user's file, the
-    system's file. emt config init writes a file to start from.
+    The strongest source wins: flags of the command, EMT_* variables,
+    ./emt.toml, the user's file, the system's file.
+
+    Example: emt config init --project
     """
     if context.invoked_subcommand is not None:
         return
@@ -59,9 +61,12 @@ def init(
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
-    """Write a settings file to start from, with every key explained and commented out.
+    """Write a settings file to start from, every key explained and commented out.
 
-    Without FILE it goes to ~/.config/emt/config.toml, or with --project to ./emt.toml.
+    Without FILE it goes to ~/.config/emt/config.toml, or with --project to
+    ./emt.toml.
+
+    Example: emt config init --project
     """
     target = path or (PROJECT_FILE if project else user_file(os.environ, os.path.expanduser("~")))
     if not target:

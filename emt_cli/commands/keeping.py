@@ -7,7 +7,7 @@ is a warning, since the command has run and its status stands.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from emt_cli.errors import OutputError
@@ -36,31 +36,45 @@ class Keeping:
         self._owner = invoking_user()
         self._limit = max_samples
         self._is_temporary = False
-        self._folder: RunFolder | None = None
+        self._folders: list[RunFolder] = []
+        """Where the journal is written; the first one is read for the results."""
         self._outputs = plan(specs, facts_of(draft), force=force)
 
     def open(self) -> Keeping:
         for output in self._outputs:
             output.check()
-        self._folder = self._in_store() or self._in_output() or self._in_temporary_folder()
+        try:
+            self._open_in_store()
+            self._open_outputs()
+            if not self._folders:
+                self._open_temporary()
+        except OutputError:
+            self.discard()
+            raise
         return self
 
     # --- while the run goes on: the observer --------------------------------------------------------
 
-    @property
-    def folder(self) -> RunFolder:
-        if self._folder is None:
-            raise RuntimeError("open() comes first")
-        return self._folder
-
     def begin(self, run: Run) -> None:
-        self.folder.begin(replace(run, id=self._draft.id))
+        run = replace(run, id=self._draft.id)
+        self._each(lambda folder: folder.begin(run))
 
     def append(self, samples: Sequence[Sample]) -> None:
-        self.folder.append(samples)
+        self._each(lambda folder: folder.append(samples))
 
     def write_processes(self, processes: Sequence[Process]) -> None:
-        self.folder.write_processes(processes)
+        self._each(lambda folder: folder.write_processes(processes))
+
+    def _each(self, write: Callable[[RunFolder], None]) -> None:
+        """Write to every folder that still takes it; an OSError only if none is left."""
+        for folder in list(self._folders):
+            try:
+                write(folder)
+            except OSError as error:
+                if len(self._folders) == 1:
+                    raise
+                self._folders.remove(folder)
+                self._note_failure(folder, error)
 
     # --- afterwards ---------------------------------------------------------------------------------
 
@@ -68,42 +82,42 @@ class Keeping:
         """The journal, then the edges: they are known even where the journal broke off."""
         from emt_cli.store.samples import SampleFile
 
-        return _Journal(SampleFile(self.folder.journal, run.channels), run.samples)
+        return _Journal(SampleFile(self._folders[0].journal, run.channels), run.samples)
 
     def keep(self, run: Run) -> Run:
         """Write the finished run everywhere; returns it with the id and the notices that this brought.
 
         What cannot be written is a notice, or an OutputError after everything else was tried.
         """
-        if times := self.folder.times_halved:
+        if times := self._folders[0].times_halved:
             self.notices.append(notice("samples_thinned", limit=self._limit, times=times))
         run = replace(run, id=self._draft.id, notices=(*run.notices, *self.notices))
         if self._is_temporary:
-            self._write_outputs(run, None)
+            self._write_outputs(run)
             self.discard()
         else:
-            run = self._finish_folder(run)
-            self._write_outputs(run, self.folder)
+            self._finish_folders(run)
+            self._write_outputs(run)
         return replace(run, notices=(*run.notices, *(n for n in self.notices if n not in run.notices)))
 
     def discard(self) -> None:
         """Leave nothing behind: the command never started, or nobody wants the samples."""
-        if self._folder is not None:
-            self._folder.discard()
+        while self._folders:
+            self._folders.pop().discard()
 
-    def _finish_folder(self, run: Run) -> Run:
-        try:
-            self.folder.finish(run)
-        except OSError as error:
-            reason = error.strerror or str(error)
-            self.notices.append(notice("store_unwritable", path=self.folder.path, reason=reason))
-        return run
+    def _finish_folders(self, run: Run) -> None:
+        for folder in self._folders:
+            try:
+                folder.finish(run)
+            except OSError as error:
+                self._note_failure(folder, error)
 
-    def _write_outputs(self, run: Run, folder: RunFolder | None) -> None:
+    def _write_outputs(self, run: Run) -> None:
         failure: OutputError | None = None
         for output in self._outputs:
+            own = next((folder for folder in self._folders if folder.path == output.path), None)
             try:
-                path = str(output.write(run, folder, owner=self._owner))
+                path = str(output.write(run, own, owner=self._owner))
             except OutputError as error:
                 failure = failure or error
                 continue
@@ -113,34 +127,38 @@ class Keeping:
         if failure is not None:
             raise failure
 
+    def _note_failure(self, folder: RunFolder, error: OSError) -> None:
+        reason = error.strerror or str(error)
+        self.notices.append(notice("store_unwritable", path=folder.path, reason=reason))
+
     # --- where the journal lies ---------------------------------------------------------------------
 
-    def _in_store(self) -> RunFolder | None:
+    def _open_in_store(self) -> None:
         if self._store is None:
-            return None
+            return
         try:
             self._draft, folder = create(self._store, self._draft, owner=self._owner, limit=self._limit)
         except OutputError as error:
-            if not self._outputs:
-                reason = str(error.__cause__ or error)
-                self.notices.append(notice("store_unwritable", path=self._store, reason=reason))
-            return None
+            reason = str(error.__cause__ or error)
+            self.notices.append(notice("store_unwritable", path=self._store, reason=reason))
+            return
         self.shown = folder.path
-        return folder
+        self._folders.append(folder)
 
-    def _in_output(self) -> RunFolder | None:
+    def _open_outputs(self) -> None:
+        """Folders named by -o are journals too: they are readable when emt is killed."""
         for output in self._outputs:
-            if (folder := output.open(self._draft, limit=self._limit, owner=self._owner)) is not None:
-                self.shown = folder.path
-                return folder
-        return None
+            folder = output.open(self._draft, limit=self._limit, owner=self._owner)
+            if folder is not None:
+                self.shown = self.shown or folder.path
+                self._folders.append(folder)
 
-    def _in_temporary_folder(self) -> RunFolder:
+    def _open_temporary(self) -> None:
         parent = os.environ.get("TMPDIR") or "/tmp"
         path = os.path.join(parent, f"emt-{self._draft.id}-{os.getpid()}")
         self._is_temporary = True
         try:
-            return RunFolder.create(path, self._draft, limit=self._limit)
+            self._folders.append(RunFolder.create(path, self._draft, limit=self._limit))
         except OSError as error:
             raise OutputError(
                 f"no room for the samples in {parent}: {error.strerror}",

@@ -12,7 +12,7 @@ from emt_cli.commands import stdout
 from emt_cli.errors import NotFoundError, UsageError
 from emt_cli.model import Run
 
-app = typer.Typer(add_completion=False, help="Show what a run used: the newest one, or those that are named.")
+app = typer.Typer(add_completion=False)
 
 Format = Literal["table", "json", "csv", "markdown"]
 _SHOWN: dict[Format, str] = {
@@ -37,7 +37,7 @@ def report(
     path: Annotated[
         str | None,
         typer.Option(
-            "--get", metavar="PATH", help="One value, for example energy.attributed_j.", show_default=False
+            "--get", metavar="FIELD", help="One value, for example energy.attributed_j.", show_default=False
         ),
     ] = None,
     show: Annotated[
@@ -59,6 +59,8 @@ def report(
     """Show what a run used: the newest one, or those that are named.
 
     Several runs become a table with a row each; with --show, a page each.
+
+    Example: emt report nightly --format markdown
     """
     sections = _sections(show, form)
     if path is not None and form not in ("table", "json"):
@@ -100,6 +102,7 @@ def _sections(show: str | None, form: Format) -> frozenset[str] | None:
 
 def _load(wanted: str, *, recompute: bool) -> list[Run]:
     """The runs behind a name or path, with results: a run that never ended gets them now."""
+    from emt_cli.commands.keeping import home
     from emt_cli.config import load_here
     from emt_cli.config.keys import STORE
     from emt_cli.store import find, load, root
@@ -107,7 +110,7 @@ def _load(wanted: str, *, recompute: bool) -> list[Run]:
     config = load_here({})
     for notice in config.notices:
         print(f"emt: {notice.text} ({notice.hint})", file=sys.stderr)
-    store = root(os.environ, os.path.expanduser("~"), config[STORE])
+    store = root(os.environ, home(), config[STORE])
     return [_completed(run, recompute=recompute) for run in load(find(store, wanted))]
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 import typer
 
 from emt_cli.config import Config, keys, load_here
-from emt_cli.errors import EmtError, OutputError, UsageError
+from emt_cli.errors import OutputError, UsageError
 from emt_cli.model import Exit, Notice, Run, Sampling, Settings
 from emt_cli.sensors.base import Machine
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from emt_cli.commands.keeping import Keeping
     from emt_cli.sensors.base import Sensor
 
-app = typer.Typer(help="Measure the energy of a command and of all it starts.")
+app = typer.Typer(add_completion=False)
 
 _SHELL = "/bin/sh"
 _WRITE_LIMIT_S = 30.0
@@ -51,7 +51,7 @@ def run(
             "-o",
             "--output",
             metavar="PATH",
-            help="Also write the record here: a folder, a .json or a .csv file. May be repeated; "
+            help="Also write the record here: a folder, a .json or a .csv file. "
             "{host} {node} {pid} {date} {name} {job} {rank} are filled in.",
             show_default=False,
         ),
@@ -66,7 +66,9 @@ def run(
     ] = "",
     tag: Annotated[
         list[str] | None,
-        typer.Option("-t", "--tag", metavar="KEY=VALUE", help="A tag; may be repeated.", show_default=False),
+        typer.Option(
+            "-t", "--tag", metavar="KEY=VALUE", help="A tag to find the run by.", show_default=False
+        ),
     ] = None,
     location: Annotated[
         str | None,
@@ -130,10 +132,11 @@ def run(
 ) -> None:
     """Measure the energy of a command and of all it starts.
 
-    The command keeps its input, output, terminal and signals; emt writes its summary to standard error and
-    leaves with the command's own status. Options end at the first word that is none.
+    The command keeps its input, output, terminal and signals; emt writes a
+    summary to standard error and leaves with the command's own status.
+    Options end at the first word that is none.
 
-    Examples: emt run -- python train.py, or emt run -F 100 -o run.json -- make -j8
+    Example: emt run -F 100 -o run.json -- python train.py
     """
     flags = {
         keys.FREQUENCY.name: frequency,
@@ -156,10 +159,13 @@ def run(
     draft = _draft(words, name, _tags(tag or ()), config, machine)
     keeping = _keeping(draft, config, output or (), is_forced=force)
     measured = _measure(draft, keeping, config, machine, user)
-    kept = _keep(measured, keeping)
-    if not config[keys.QUIET]:
-        _tell(kept, keeping.shown, is_verbose=verbose)
-    _leave(kept.exit)
+    try:
+        kept = _keep(measured, keeping)
+        if not config[keys.QUIET]:
+            _tell(kept, keeping.shown, is_verbose=verbose)
+    except Exception as fault:  # noqa: BLE001 - it is shown; the command has run and its status stands
+        _say_fault(fault, f"the results could not be worked out: {fault}")
+    _leave(measured.exit)
 
 
 def _tags(words: Sequence[str]) -> dict[str, str]:
@@ -243,12 +249,13 @@ def _measure(draft: Run, keeping: Keeping, config: Config, machine: Machine, use
             options=Options(
                 frequency_hz=config[keys.FREQUENCY],
                 use_perf=config[keys.PERF],
+                use_cgroup=config[keys.CGROUP],
                 wait_tree=config[keys.WAIT_TREE],
             ),
             user=becoming,
         )
     except MeasuringFault as fault:
-        _say_fault(fault)
+        _say_fault(fault.__cause__ or fault, str(fault))
         _leave(fault.exit)
     except BaseException:
         keeping.discard()
@@ -295,13 +302,11 @@ def _tell(run: Run, shown: str | None, *, is_verbose: bool) -> None:
         return
 
 
-def _say_fault(fault: EmtError) -> None:
-    import traceback
+def _say_fault(fault: BaseException, message: str) -> None:
+    from emt_cli.commands import complain, show_traceback
 
-    from emt_cli.commands import complain
-
-    traceback.print_exception(fault.__cause__)
-    complain(str(fault), fault.hint)
+    show_traceback(fault)
+    complain(message, "please report this with the traceback above")
 
 
 def _leave(exit_: Exit) -> NoReturn:

@@ -13,13 +13,14 @@ from emt_cli import units
 from emt_cli.config import load_here
 from emt_cli.config.keys import STORE
 from emt_cli.errors import UsageError
+from emt_cli.reports.words import clean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from emt_cli.store.listing import Entry
 
-app = typer.Typer(help="List the recorded runs, and delete old ones.", invoke_without_command=True)
+app = typer.Typer(add_completion=False, invoke_without_command=True)
 
 Format = Annotated[
     Literal["table", "json", "csv"],
@@ -48,7 +49,9 @@ _WIDE = 110
 def runs(context: typer.Context, form: Format = "table") -> None:
     """List the recorded runs, newest first, and delete old ones.
 
-    Without a command this is [bold]emt runs list[/bold].
+    Without a command this is emt runs list.
+
+    Example: emt runs prune --keep 100 --older 90d
     """
     if context.invoked_subcommand is None:
         _show(form)
@@ -56,7 +59,12 @@ def runs(context: typer.Context, form: Format = "table") -> None:
 
 @app.command("list")
 def list_runs(form: Format = "table") -> None:
-    """List the recorded runs, newest first: energy is the command's own share."""
+    """List the recorded runs, newest first.
+
+    The energy is the command's own share.
+
+    Example: emt runs list --format csv
+    """
     _show(form)
 
 
@@ -67,7 +75,12 @@ def rm(
         typer.Argument(metavar="RUN...", help="Ids, beginnings of ids, names, @latest, or folders."),
     ],
 ) -> None:
-    """Delete runs. One that is still going on is refused, and so is a folder that is no run."""
+    """Delete runs.
+
+    One that is still going on is refused, and so is a folder that is no run.
+
+    Example: emt runs rm @latest nightly
+    """
     from emt_cli.store.listing import find
     from emt_cli.store.removal import remove
 
@@ -91,7 +104,12 @@ def prune(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be deleted.")] = False,
 ) -> None:
-    """Delete old runs. With both options: those beyond the N newest that are also older than AGE."""
+    """Delete old runs.
+
+    With both options: those beyond the N newest that are also older than AGE.
+
+    Example: emt runs prune --older 90d --dry-run
+    """
     from emt_cli.store.listing import entries
     from emt_cli.store.removal import prunable, remove, total_bytes
 
@@ -160,7 +178,7 @@ def _print_csv(found: Sequence[Entry]) -> None:
     writer.writerow(_COLUMNS)
     for one in found:
         cells = {name: getattr(one, name) for name in _COLUMNS} | {"command": shlex.join(one.command)}
-        writer.writerow([shown(cell) if isinstance(cell, str) else cell for cell in cells.values()])
+        writer.writerow([clean(cell) if isinstance(cell, str) else cell for cell in cells.values()])
 
 
 def _print_plain(found: Sequence[Entry], store: str) -> None:
@@ -205,11 +223,11 @@ def _print_rich(found: Sequence[Entry], store: str) -> None:
 def _cells(one: Entry) -> tuple[str, ...]:
     import shlex
 
-    command = shown(one.problem or shlex.join(one.command))
+    command = clean(one.problem or shlex.join(one.command))
     return (
-        shown(one.id),
-        shown(one.name),
-        shown(one.started_at[:19].replace("T", " ")),
+        clean(one.id),
+        clean(one.name),
+        clean(one.started_at[:19].replace("T", " ")),
         "-" if one.duration_s is None else units.duration(one.duration_s),
         "-" if one.attributed_j is None else units.energy(one.attributed_j),
         one.state,
@@ -225,12 +243,3 @@ def _footer(found: Sequence[Entry], store: str) -> str:
 
 def _count(number: int) -> str:
     return "1 run" if number == 1 else f"{number} runs"
-
-
-def shown(text: str) -> str:
-    """Text of a record as a terminal may have it: what is not printable is escaped."""
-    if text.isprintable():
-        return text
-    return "".join(
-        mark if mark.isprintable() else mark.encode("unicode_escape").decode("ascii") for mark in text
-    )

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     add_completion=False,
-    help="List the energy sensors of this machine, what they read now, and what is missing.",
 )
 
 _BETWEEN_READINGS_S = 0.2
@@ -44,9 +43,12 @@ def sensors(
         int | None, typer.Option("--width", min=20, max=1000, help="Columns to use.", show_default=False)
     ] = None,
 ) -> None:
-    """List the energy sensors of this machine, what they read now, and what is missing.
+    """List the energy sensors here, what they read now, and what is missing.
 
-    Every channel is read twice, 0.2 s apart. Channels that overlap with another one count in no total.
+    Every channel is read twice, 0.2 s apart. Channels that overlap with
+    another one count in no total.
+
+    Example: emt sensors --format json
     """
     from emt_cli.config import load_here
     from emt_cli.config.keys import REPLAY, TOTAL

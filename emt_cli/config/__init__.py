@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeVar, cast
 
 from emt_cli.config.keys import BY_NAME, KEYS, Key, literal
 from emt_cli.errors import ConfigError, UsageError
 from emt_cli.model import Notice
+from emt_cli.values import Value
 
 SYSTEM_FILE = "/etc/emt/config.toml"
 PROJECT_FILE = "emt.toml"
@@ -41,8 +41,7 @@ class File(NamedTuple):
     state: FileState
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class Config(Value):
     """Every setting, resolved."""
 
     settings: Mapping[str, Setting]

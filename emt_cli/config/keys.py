@@ -7,10 +7,10 @@ all read it from this table. It stands apart from the loading so that it stays a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Generic, TypeVar, get_args
 
 from emt_cli.model import CgroupUse, IdlePolicy, Scope, Total
+from emt_cli.values import Value
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -19,8 +19,7 @@ T_co = TypeVar("T_co", covariant=True)
 # --- what may stand as a value ----------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kind(Generic[T_co]):
+class Kind(Value, Generic[T_co]):
     """What may stand as a value.
 
     `check` turns what TOML or a flag gave into the value, `parse` turns the text of a variable into what
@@ -106,8 +105,7 @@ def _watts() -> Kind[Mapping[str, float]]:
 # --- the table of keys ------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Key(Generic[T_co]):
+class Key(Value, Generic[T_co]):
     """One setting. `default` None means unset; `example` is what the starter file shows then, as TOML.
 
     `variable` is empty where no EMT_* sets it; `in_project` False keeps it out of ./emt.toml, since

@@ -1,29 +1,34 @@
 """CPU seconds of the tree, by several witnesses, and of the machine.
 
 No witness is complete: perf loses a process that execs a set-uid file, rusage one that nobody waits for,
-/proc what is born and dead between two looks. Each is corrected for what it over-counts, the largest is
-taken, and never a sum.
+/proc what is born and dead between two looks, a control group what moves out of it. Each is corrected for
+what it over-counts, the largest is taken, and never a sum.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from emt_cli.measure import linux
 from emt_cli.measure.tree import Tree
-from emt_cli.model import CpuTime, LateCpu
+from emt_cli.model import CgroupUse, CpuTime, LateCpu
 from emt_cli.sensors.base import Machine
+from emt_cli.values import Value
+
+if TYPE_CHECKING:
+    from emt_cli.measure.cgroup import RunGroup
 
 _SHORTEST_PASS_S = 0.5
 _PASS_SHARE = 0.01
 """The passes over the tree may take this share of one core; a large tree is looked at less often."""
 _PAUSE_S = 1.0
+_LONGEST_EXEC_S = 0.005
+"""An exec frees emt's memory on the child's account, measured 1 to 4 ms; what is beyond is the command's."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CpuReading:
+class CpuReading(Value):
     """Cumulative CPU seconds since the start; None where nothing could be read."""
 
     t_s: float
@@ -37,15 +42,25 @@ class CpuMeter:
     `refusals` names the witnesses that are not available here, and why.
     """
 
-    def __init__(self, machine: Machine, tree: Tree, *, use_perf: bool, period_s: float = 0.1) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        tree: Tree,
+        *,
+        use_perf: bool,
+        use_cgroup: CgroupUse = "off",
+        period_s: float = 0.1,
+    ) -> None:
         self._period_s = period_s
         self._tree = tree
         self._perf: linux.TaskClock | None = None
+        self._group: RunGroup | None = None
         self._machine: linux.MachineClock | None = None
         self._start: linux.MachineCpu | None = None
         self._machine_s: float | None = None
         self._stolen_s: float | None = None
-        self._own_start_s = 0.0
+        self.own_start_s = 0.0
+        """CPU time of this process at the start edge."""
         self._proc_s: float | None = None
         self._next_pass_s = 0.0
         self._series_s = 0.0
@@ -54,34 +69,68 @@ class CpuMeter:
         """Time in which this process was stopped, as seen by readings that came more than a second late."""
         self.refusals: dict[str, str] = {}
         self.preexec_s = 0.0
-        """CPU time of the held child before its exec; it is emt's, not the target's."""
-        self._open(machine, use_perf)
-
-    def _open(self, machine: Machine, use_perf: bool) -> None:
-        if use_perf:
-            try:
-                self._perf = linux.TaskClock(self._tree.root)
-            except OSError as error:
-                self.refusals["perf"] = error.strerror or str(error)
-        else:
-            self.refusals["perf"] = "switched off"
-        if not linux.processes_are_visible():
+        """CPU time of the held child until its exec; it is emt's, not the command's."""
+        self._open_machine(machine)
+        if not tree.is_visible:
             self.refusals["proc"] = "/proc is hidden"
+        self._open_perf(is_wanted=use_perf)
+        self._open_group(use_cgroup)
+
+    def _open_machine(self, machine: Machine) -> None:
         try:
             self._machine = linux.MachineClock(machine)
         except OSError as error:
             self.refusals["machine"] = f"/proc/stat: {error.strerror}"
+
+    def _open_perf(self, *, is_wanted: bool) -> None:
+        if not is_wanted:
+            self.refusals["perf"] = "switched off"
+            return
+        try:
+            self._perf = linux.TaskClock(self._tree.root)
+        except OSError as error:
+            self.refusals["perf"] = error.strerror or str(error)
+
+    def _open_group(self, use: CgroupUse) -> None:
+        """By itself only where it is needed and disturbs nobody: the command can see that it was moved."""
+        if use == "off" or (use == "auto" and self._perf is not None):
+            self.refusals["cgroup"] = "switched off" if use == "off" else "not needed beside perf"
+            return
+        from emt_cli.measure import cgroup
+
+        try:
+            if use == "auto":
+                cgroup.check_harmless(cgroup.own_group())
+            self._group = cgroup.RunGroup(self._tree.root)
+        except OSError as error:
+            self.refusals["cgroup"] = error.strerror or str(error)
 
     @property
     def logical_cpus(self) -> int:
         return (os.cpu_count() or 1) if self._machine is None else self._machine.cpus
 
     def begin(self) -> CpuReading:
-        """The reading at the start edge, just before the child is released."""
-        self._own_start_s = time.process_time()
+        """The reading at the start edge, just before the child is released; a later one replaces it."""
+        self._start = None
+        self.own_start_s = time.process_time()
         self._start = self._read_machine()
         t_s = time.monotonic() if self._start is None else self._start.t_s
+        self._last_read_s = t_s
         return CpuReading(t_s=t_s, tree_s=0.0, machine_s=self._machine_s)
+
+    def note_exec(self, before_s: float) -> None:
+        """Call right after the exec: what the child has used by now is emt's, not the command's.
+
+        `before_s` is what it told just before; freeing emt's memory came on top. perf counts from the exec
+        on and tells how much of the child's clock is the command's already.
+        """
+        self.preexec_s = before_s
+        try:
+            now_s = linux.cpu_clock_s(self._tree.root)
+        except OSError:  # the exec failed
+            return
+        exec_s = now_s - (self._perf_s() or 0.0) - before_s
+        self.preexec_s += min(max(0.0, exec_s), _LONGEST_EXEC_S)
 
     def read(self, *, is_last: bool = False) -> CpuReading:
         """A reading on the way, or at the end edge, when the root is dead but not reaped."""
@@ -89,7 +138,7 @@ class CpuMeter:
         self._note_pause(now)
         if is_last or now >= self._next_pass_s:
             self._look_at_tree(now)
-        seen = [value for value in (self._perf_s(), self._proc_s) if value is not None]
+        seen = [value for value in (self._perf_s(), self._group_s(), self._proc_s) if value is not None]
         if seen:
             self._series_s = max(self._series_s, *seen)
         cpu = self._read_machine()
@@ -102,12 +151,16 @@ class CpuMeter:
     def finish(self, root_s: float) -> CpuTime:
         """Close the books. `root_s`: rusage of the reaped root, its waited-for children included."""
         tree = self._tree
+        tree.enter_reaped(time.monotonic())
         witnesses = {"rusage": max(0.0, root_s + tree.orphans_s + tree.live_s() - self.preexec_s)}
         if (perf_s := self._perf_s()) is not None:
             witnesses["perf"] = perf_s
+        if (group_s := self._group_s()) is not None:
+            witnesses["cgroup"] = group_s
         if self._proc_s is not None:
             witnesses["proc"] = self._proc_s
         winner = max(witnesses, key=lambda name: witnesses[name])
+        sees_all = "perf" in witnesses or "cgroup" in witnesses
         return CpuTime(
             tree_s=witnesses[winner],
             machine_s=self._machine_s,
@@ -115,13 +168,13 @@ class CpuMeter:
             winner=winner,
             spread_s=max(witnesses.values()) - min(witnesses.values()),
             series_s=self._series_s,
-            coverage=1.0 if self._perf is not None or not self._blind_spot else None,
+            coverage=1.0 if sees_all or not self._blind_spot else None,
             stolen_s=self._stolen_s,
             logical_cpus=self.logical_cpus,
             refusals=dict(self.refusals),
             blind_spot=self._blind_spot,
             processes_seen=tree.count,
-            late=tuple(tree.late) if self._perf is None else (),
+            late=() if sees_all else tuple(tree.late),
         )
 
     @property
@@ -132,7 +185,14 @@ class CpuMeter:
             else self._tree.blind_spot
         )
 
+    def disband(self) -> None:
+        """Remove the run's control group, if there is one; the last reading must have been taken."""
+        if self._group is not None:
+            self._group.disband()
+            self._group = None
+
     def close(self) -> None:
+        self.disband()
         for clock in (self._perf, self._machine):
             if clock is not None:
                 clock.close()
@@ -162,6 +222,15 @@ class CpuMeter:
             self._perf = None
             return None
 
+    def _group_s(self) -> float | None:
+        if self._group is None:
+            return None
+        try:
+            return max(0.0, self._group.seconds() - self.preexec_s)
+        except (OSError, ValueError) as error:
+            self.refusals["cgroup"] = str(error)
+            return None
+
     def _read_machine(self) -> linux.MachineCpu | None:
         if self._machine is None:
             return None
@@ -176,16 +245,16 @@ class CpuMeter:
         return reading
 
     def _busy_s(self, start: linux.MachineCpu, now: linux.MachineCpu) -> float:
-        """CPU seconds of everybody but emt, and of the hypervisor: what is left when idle time is gone.
+        """CPU seconds of everybody, emt among them, and of the hypervisor: what is left without idle time.
 
+        emt's own stay in: the counters saw them too, and left out here they would be the others' energy.
         Idle time is exact on tickless kernels, the busy columns are sampled by the tick; they serve where
         the idle columns make no sense (a container's own /proc/stat).
         """
-        own_s = time.process_time() - self._own_start_s
         available_s = self.logical_cpus * (now.t_s - start.t_s)
         idle_s = now.idle_s - start.idle_s + now.iowait_s - start.iowait_s
         busy_s = now.busy_s - start.busy_s + now.stolen_s - start.stolen_s
-        return (available_s - idle_s if 0 <= idle_s <= 1.1 * available_s + 0.1 else busy_s) - own_s
+        return available_s - idle_s if 0 <= idle_s <= 1.1 * available_s + 0.1 else busy_s
 
 
 def late_since(origin_s: float, late: tuple[LateCpu, ...]) -> tuple[LateCpu, ...]:

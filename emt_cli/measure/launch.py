@@ -2,7 +2,8 @@
 
 The child is forked before a library is loaded or a file opened, waits on a pipe, and execs when it is
 released; end of file on that pipe means that emt gave up or died, and the child leaves without a trace.
-Everything that it inherits (descriptors, signal mask, dispositions, limits) is what emt was started with.
+Everything that it inherits (descriptors, environment, signal mask and dispositions, timers, limits) is what
+emt was started with.
 """
 
 from __future__ import annotations
@@ -13,28 +14,48 @@ import signal
 import struct
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 
 from emt_cli.errors import CommandNotFoundError, LaunchError, NotExecutableError
+from emt_cli.values import Value
 
 _CPU_TIME = struct.Struct("=q")
-_ERRNO = struct.Struct("=i")
+_FAILURE = struct.Struct("=i?")
+"""The errno, and whether it was the exec that failed."""
+_NOT_STARTED = 125
 _HIDDEN_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 """Python ignores these two at start-up and so hides whether they were ignored before: a stated limit."""
+_TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
+_NOWHERE = os.O_PATH | os.O_CLOEXEC
+"""With these flags even "/" opens as a descriptor that cannot be read or written: EBADF, as if closed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Timer(Value):
+    """A running interval timer: an exec keeps it (`perl -e 'alarm 60; exec @ARGV'`), a fork does not."""
+
+    which: int
+    remaining_s: float
+    interval_s: float
+    read_s: float
+    """When `remaining_s` was true, on the monotonic clock."""
+
+    def set(self) -> None:
+        passed_s = time.monotonic() - self.read_s if self.which == signal.ITIMER_REAL else 0.0
+        signal.setitimer(self.which, max(self.remaining_s - passed_s, 1e-6), self.interval_s)
+
+
+class Entry(Value):
     """The signal state that emt was started with, and that the child gets back."""
 
     mask: frozenset[int]
     ignored: frozenset[int]
+    timers: tuple[Timer, ...] = ()
 
 
 def block_signals() -> Entry:
     """Block every signal in this thread (and in threads it starts) and take SIGCHLD back to its default.
 
-    An inherited ignore of SIGCHLD would lose the child's status.
+    An inherited ignore of SIGCHLD would lose the child's status. Timers stop here and go on in the child.
     """
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     ignored = frozenset(
@@ -43,11 +64,20 @@ def block_signals() -> Entry:
         if number not in _HIDDEN_BY_PYTHON and signal.getsignal(number) is signal.SIG_IGN
     )
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    return Entry(mask=frozenset(int(number) for number in mask), ignored=ignored)
+    return Entry(mask=frozenset(int(number) for number in mask), ignored=ignored, timers=_take_timers())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class User:
+def _take_timers() -> tuple[Timer, ...]:
+    now = time.monotonic()
+    states = [(which, *signal.setitimer(which, 0)) for which in _TIMERS]
+    return tuple(
+        Timer(which=which, remaining_s=remaining_s, interval_s=interval_s, read_s=now)
+        for which, remaining_s, interval_s in states
+        if remaining_s > 0
+    )
+
+
+class User(Value):
     """Whom the child becomes."""
 
     name: str
@@ -75,27 +105,39 @@ class HeldChild:
     """A forked process that waits to become the command.
 
     `release` lets it go and returns when the exec has happened; `abandon` sends it away. Exactly one of
-    the two is called once.
+    the two is called once. Raises LaunchError where no process can be made.
     """
 
     def __init__(self, command: Sequence[str], entry: Entry, *, user: User | None = None) -> None:
         self.command = tuple(command)
-        _fill_closed_standard_descriptors()
-        go_read, self._go = os.pipe()
-        self._answer, answer_write = os.pipe()
-        self.pid = os.fork()
+        self._user = user
+        self._inherited = _inherited_descriptors()
+        environment = _entry_environment()
+        try:
+            _fill_closed_standard_descriptors()
+            go_read, self._go = os.pipe()
+            self._answer, answer_write = os.pipe()
+            self.pid = os.fork()
+        except OSError as error:
+            raise LaunchError(
+                f"no process can be started: {error.strerror}", hint="see: ulimit -a"
+            ) from error
         if self.pid == 0:
             os.close(self._go)
             os.close(self._answer)
-            _become(self.command, entry, user, go_read, answer_write)
+            _become(self.command, environment, entry, user, go_read, answer_write)
         os.close(go_read)
         os.close(answer_write)
         self.own_cpu_s = 0.0
         """CPU time that the child spent on emt's behalf before the exec; known after `release`."""
 
     def release(self) -> None:
-        """Let the command start. Raises CommandNotFoundError, NotExecutableError or LaunchError."""
-        os.write(self._go, b"\0")
+        """Let the command start. Raises CommandNotFoundError, NotExecutableError or LaunchError.
+
+        Nothing is raised where the child was killed while it was held: it then died as the command would.
+        """
+        with suppress(BrokenPipeError):
+            os.write(self._go, b"\0")
         os.close(self._go)
         answer = b""
         while block := os.read(self._answer, 64):
@@ -103,9 +145,13 @@ class HeldChild:
         os.close(self._answer)
         if len(answer) >= _CPU_TIME.size:
             self.own_cpu_s = _CPU_TIME.unpack_from(answer)[0] * 1e-9
-        if len(answer) >= _CPU_TIME.size + _ERRNO.size:
+        if len(answer) >= _CPU_TIME.size + _FAILURE.size:
             os.waitpid(self.pid, 0)
-            raise _launch_error(self.command[0], _ERRNO.unpack_from(answer, _CPU_TIME.size)[0])
+            number, is_exec = _FAILURE.unpack_from(answer, _CPU_TIME.size)
+            if not is_exec:
+                raise _preparation_error(self._user, number)
+            raise _launch_error(self.command[0], number)
+        self._let_go_of_inherited()
 
     def abandon(self) -> None:
         """Let the child leave without having started anything."""
@@ -113,30 +159,76 @@ class HeldChild:
         os.close(self._answer)
         os.waitpid(self.pid, 0)
 
+    def _let_go_of_inherited(self) -> None:
+        """Keep no copy of the command's descriptors but stderr: who reads a pipe of its must see it end when
+        the command closes it, not when emt leaves."""
+        try:
+            nowhere = os.open("/", _NOWHERE)
+        except OSError:  # out of descriptors
+            return
+        for fd in self._inherited:
+            with suppress(OSError):  # above the limit, which was lowered after it was opened
+                os.dup2(nowhere, fd, inheritable=False)
+        os.close(nowhere)
+
+
+def _inherited_descriptors() -> tuple[int, ...]:
+    """The descriptors that were handed to emt, stderr left out; Python marks its own as not inheritable."""
+    try:
+        numbers = [int(name) for name in os.listdir("/proc/self/fd")]
+    except OSError:
+        numbers = [0, 1]
+    found = []
+    for fd in numbers:
+        with suppress(OSError):  # closed: the listing's own descriptor, or 0 or 1
+            if fd != 2 and os.get_inheritable(fd):
+                found.append(fd)
+    return tuple(found)
+
+
+def _entry_environment() -> dict[str, str]:
+    """The environment that emt was started with: in the C locale Python adds an LC_CTYPE (PEP 538)."""
+    environment = dict(os.environ)
+    if "LC_CTYPE" in environment:
+        with suppress(OSError), open("/proc/self/environ", "rb") as file:
+            if not any(entry.startswith(b"LC_CTYPE=") for entry in file.read().split(b"\0")):
+                del environment["LC_CTYPE"]
+    return environment
+
 
 def _fill_closed_standard_descriptors() -> None:
     """Keep emt's own files off closed descriptors 0 to 2; the child finds them closed again."""
-    while (fd := os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) <= 2:
+    while (fd := os.open("/", _NOWHERE)) <= 2:
         pass
     os.close(fd)
 
 
-def _become(command: tuple[str, ...], entry: Entry, user: User | None, go: int, answer: int) -> None:
+def _become(
+    command: tuple[str, ...],
+    environment: dict[str, str],
+    entry: Entry,
+    user: User | None,
+    go: int,
+    answer: int,
+) -> None:
     """The child's whole life before the exec. Never returns."""
-    status = 0
+    number, is_exec = errno.ECANCELED, False
     try:
-        if os.read(go, 1):
-            environment = dict(os.environ)
-            if user is not None:
-                _switch_user(user, environment)
-            _restore_signals(entry)
-            os.write(answer, _CPU_TIME.pack(time.process_time_ns()))
-            _execute(command, environment)
-    except (OSError, ValueError) as error:
-        os.write(answer, _ERRNO.pack(getattr(error, "errno", None) or errno.EINVAL))
-        status = 127
+        if not os.read(go, 1):
+            os._exit(0)
+        os.write(answer, _CPU_TIME.pack(time.process_time_ns()))
+        if user is not None:
+            _switch_user(user, environment)
+        for timer in entry.timers:
+            timer.set()
+        _restore_signals(entry)
+        is_exec = True
+        _execute(command, environment)
+    except OSError as error:
+        number = error.errno or number
     finally:
-        os._exit(status)
+        os.write(answer, _FAILURE.pack(number, is_exec))
+        os._exit(_NOT_STARTED)
 
 
 def _switch_user(user: User, environment: dict[str, str]) -> None:
@@ -177,13 +269,20 @@ def _execute(command: tuple[str, ...], environment: Mapping[str, str]) -> None:
     raise failure
 
 
+def _preparation_error(user: User | None, number: int) -> LaunchError:
+    reason = os.strerror(number)
+    if user is not None:
+        return LaunchError(f"cannot become user '{user.name}': {reason}", hint="start emt as root")
+    return LaunchError(f"the command could not be started: {reason}")
+
+
 def _launch_error(name: str, number: int) -> LaunchError:
     if not name:
         return CommandNotFoundError("the command is empty", hint="emt run -- COMMAND [ARGS...]")
     if number in (errno.ENOENT, errno.ENOTDIR):
-        if os.path.isfile(name):
+        if (path := _script(name)) is not None:
             return CommandNotFoundError(
-                f"{name}: the interpreter named in its first line does not exist", hint=f"see: head -1 {name}"
+                f"{path}: the interpreter named in its first line does not exist", hint=f"see: head -1 {path}"
             )
         hint = f"is it installed and on PATH? see: command -v {name}"
         if " " in name:
@@ -193,6 +292,11 @@ def _launch_error(name: str, number: int) -> LaunchError:
         return NotExecutableError(f"{name}: is a directory", hint="name a program inside it")
     if number == errno.EACCES:
         return NotExecutableError(f"{name}: permission denied", hint=f"is it executable? chmod +x {name}")
-    if number == errno.EPERM:
-        return LaunchError(f"{name}: {os.strerror(number)}", hint="is --user allowed here?")
     return NotExecutableError(f"{name}: {os.strerror(number)}", hint=f"see: file {name}")
+
+
+def _script(name: str) -> str | None:
+    """The executable file of that name, where there is one after all: what is missing is its interpreter."""
+    import shutil
+
+    return shutil.which(name)

@@ -24,7 +24,14 @@ _PERF_DISABLED, _PERF_INHERIT, _PERF_EXCLUDE_KERNEL, _PERF_EXCLUDE_HV, _PERF_ENA
     1 << bit for bit in (0, 1, 5, 6, 12)
 )
 _PERF_FLAG_FD_CLOEXEC = 8
+_CPUCLOCK_SCHED = 2
+"""The clock of the scheduler in a clock number made of a PID (include/linux/posix-timers.h)."""
 _SIGCHLD_BIT = 1 << 16
+_SMALLEST_PART = 2048
+"""A list in /proc comes in pages of at least 4096 bytes, cut at an entry: one this short is complete."""
+_MOST_DESCRIPTORS = 1 << 20
+_DESCRIPTORS_KEPT_BACK = 128
+"""For sensors, journal and record: the processes of a tree must not take the last descriptors."""
 
 
 def become_subreaper() -> bool:
@@ -123,17 +130,32 @@ def process_stat(pid: int) -> ProcessStat | None:
 def children(pid: int, threads: int = 1) -> list[int]:
     """The children of every thread of a process; of the first thread alone where it has only one.
 
-    Raises OSError with ENOENT also where the kernel was built without CONFIG_PROC_CHILDREN.
+    A thread that ends meanwhile has none: its children went to another one. Raises OSError where the
+    process is gone or hidden.
     """
     tasks = [str(pid)] if threads == 1 else os.listdir(f"/proc/{pid}/task")
     found: list[int] = []
     for task in tasks:
-        file = KeptFile(f"/proc/{pid}/task/{task}/children", 1 << 16)
         try:
-            found.extend(map(int, file.read().split()))
-        finally:
-            file.close()
+            found.extend(map(int, _whole(f"/proc/{pid}/task/{task}/children").split()))
+        except (FileNotFoundError, ProcessLookupError):
+            continue
     return found
+
+
+def _whole(path: str) -> bytes:
+    """A list in /proc to its end: the kernel hands it out by the page, however much is asked for."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        content = os.read(fd, 1 << 16)
+        if len(content) < _SMALLEST_PART:
+            return content
+        parts = [content]
+        while part := os.read(fd, 1 << 16):
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        os.close(fd)
 
 
 def has_children_files() -> bool:
@@ -144,7 +166,7 @@ def has_children_files() -> bool:
 def children_by_parent() -> dict[int, list[int]]:
     """Every process' children, by one look at all of /proc: the slow way, for kernels without the list."""
     found: dict[int, list[int]] = {}
-    for entry in os.listdir("/proc"):
+    for entry in os.listdir("/proc") if processes_are_visible() else ():
         if entry.isdigit() and (stat := process_stat(int(entry))) is not None:
             found.setdefault(stat.ppid, []).append(stat.pid)
     return found
@@ -172,8 +194,17 @@ def command_line(pid: int, limit: int = 4096) -> str:
 
 
 def processes_are_visible() -> bool:
-    """False where /proc is missing or hides processes even from their owner."""
-    return process_stat(os.getpid()) is not None
+    """False where /proc is missing, hides processes even from their owner, or is another namespace's."""
+    try:
+        return os.readlink("/proc/self") == str(os.getpid()) and process_stat(os.getpid()) is not None
+    except OSError:
+        return False
+
+
+def cpu_clock_s(pid: int) -> float:
+    """A process' own CPU seconds by its clock, to the nanosecond (clock_getcpuclockid(3)); its children's
+    are not among them. Raises OSError where there is no such process."""
+    return time.clock_gettime((~pid << 3) | _CPUCLOCK_SCHED)
 
 
 class MachineCpu(NamedTuple):
@@ -236,3 +267,12 @@ def raise_descriptor_limit() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def spare_descriptors() -> int:
+    """How many descriptors may be kept open for processes, some being kept back for everything else."""
+    import resource
+
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    limit = _MOST_DESCRIPTORS if soft == resource.RLIM_INFINITY else min(soft, _MOST_DESCRIPTORS)
+    return max(0, limit - _DESCRIPTORS_KEPT_BACK)

@@ -26,6 +26,8 @@ _MOST_PARTS = 20_000
 _CPU_PERIOD_S = 0.1
 """CPU accounting comes in 10 ms steps: reading it more often tells nothing."""
 _USAGE_PERIOD_S = 1.0
+_STALE_S = 0.02
+"""A reading at the start edge that is older than this at the start is taken again."""
 FIRST_TICK, LAST_TICK = -1, 2**62
 _FAULTS = (OSError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RuntimeError)
 """What another package's sensor may raise although it should not: it ends as a gap, not as a dead loop."""
@@ -120,7 +122,9 @@ class Loop:
         self._prime.wait()
         self._read(FIRST_TICK)
         self.is_primed.set()
-        self._go.wait()
+        while not self._go.wait(_STALE_S):  # another sensor holds up the start: what was read is no edge
+            self._begin_anew()
+            self._read(FIRST_TICK)
         self.run()
         self._read(LAST_TICK)
         self.is_done.set()
@@ -147,6 +151,10 @@ class Loop:
     def _warm_up(self) -> None:
         """Pay what only the first reading costs."""
 
+    def _begin_anew(self) -> None:
+        """Forget the reading at the start edge."""
+        self.parts.clear()
+
     def _read(self, tick: int) -> None:
         raise NotImplementedError
 
@@ -164,9 +172,8 @@ class SensorLoop(Loop):
         self, sensor: Sensor, offset: int, base_s: float, clock: Clock, is_of_tree: IsOfTree
     ) -> None:
         super().__init__(sensor.name, base_s, sensor.min_period_s, clock)
-        period_s = self._base_s * self._stride
         self.sensor = sensor
-        self.meters: list[Meter] = [meter(channel, 0.0, period_s) for channel in sensor.channels]
+        self.meters = self._new_meters()
         devices = {c.device for c in sensor.channels} if isinstance(sensor, SharesDevices) else set()
         self.shares = DeviceShares(is_of_tree, devices)
         self._offset = offset
@@ -175,16 +182,21 @@ class SensorLoop(Loop):
         )
         self._next_usage_s = 0.0
 
-    def start_at(self, origin_s: float) -> None:
-        for each in self.meters:
-            each.start_s = origin_s
+    def _new_meters(self) -> list[Meter]:
+        period_s = self._base_s * self._stride
+        return [meter(channel, 0.0, period_s) for channel in self.sensor.channels]
+
+    def _begin_anew(self) -> None:
+        super()._begin_anew()
+        self.meters = self._new_meters()
 
     def finish(self, end_s: float) -> None:
         """After `is_done`, or instead of waiting for it: what was not read until `end_s` is a gap."""
-        if not self.is_done.is_set():
-            for each in self.meters:
-                each.update(Gap(each.last_s, "the last reading did not come in time"))
+        is_stuck = not self.is_done.is_set()
         for each in self.meters:
+            each.start_s = self._origin_s
+            if is_stuck:
+                each.update(Gap(each.last_s, "the last reading did not come in time"))
             each.finish(end_s)
 
     def _wait(self, until_s: float) -> bool:

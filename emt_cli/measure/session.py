@@ -10,9 +10,9 @@ import resource
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from emt_cli.errors import EmtError
+from emt_cli.errors import EmtError, LaunchError
 from emt_cli.measure import linux
 from emt_cli.measure import tree as trees
 from emt_cli.measure.cputime import CpuMeter, late_since
@@ -20,9 +20,10 @@ from emt_cli.measure.launch import Entry, HeldChild, User
 from emt_cli.measure.sampler import Collector, CpuLoop, Loop, RealClock, SensorLoop
 from emt_cli.measure.signals import wait_for_exit, wait_for_orphans
 from emt_cli.measure.writer import Observer, Writer
-from emt_cli.model import Channel, Exit, Notice, Process, Run, Sampling
+from emt_cli.model import CgroupUse, Channel, Exit, Notice, Process, Run, Sampling
 from emt_cli.notices import notice
 from emt_cli.sensors.base import Machine, Sensor
+from emt_cli.values import Value
 
 _EDGE_LIMIT_S = 1.0
 """How long the first and the last readings may take before they become gaps."""
@@ -31,12 +32,12 @@ _WRITE_LIMIT_S = 10.0
 _CLOCK_SET_S = 1.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class Options(Value):
     """How to measure."""
 
     frequency_hz: float = 10.0
     use_perf: bool = True
+    use_cgroup: CgroupUse = "off"
     wait_tree: bool = False
 
 
@@ -61,27 +62,41 @@ def record(
     """Run `draft.command` and return the raw record; signals must be blocked already (see `Entry`).
 
     `open_observer` and `open_sensors` are called after the fork. An error from either, or from the exec,
-    is raised after the child was sent away: the command has not started then.
+    is raised after the child was sent away: the command has not started then. So is a LaunchError where
+    the system gives emt too few descriptors or threads.
     """
     strangers = trees.strangers()
     child = HeldChild(draft.command, entry, user=user)
+    session: _Session | None = None
     try:
-        observer = open_observer()
-        sensors, notices = open_sensors()
         linux.raise_descriptor_limit()
         linux.become_subreaper()
+        observer = open_observer()
+        sensors, notices = open_sensors()
         tree = trees.Tree(child.pid, strangers)
         session = _Session(draft, machine, tree, sensors, notices, observer, options)
         session.prime()
-    except BaseException:
+    except BaseException as failure:
         child.abandon()
+        if session is not None:
+            session.clear_up()
+        if _is_shortage(failure):
+            raise LaunchError(f"emt could not get ready: {failure}", hint="see: ulimit -a") from failure
         raise
-    session.release(child)
     try:
+        session.release(child)
         return session.see_to_the_end()
+    except LaunchError:
+        raise
     except Exception as fault:
-        status = os.waitpid(child.pid, 0)[1] if _is_unreaped(child.pid) else 0
-        raise MeasuringFault(f"measuring failed: {fault}", _exit(status)) from fault
+        raise MeasuringFault(f"measuring failed: {fault}", session.wait_out()) from fault
+    finally:
+        session.clear_up()
+
+
+def _is_shortage(failure: BaseException) -> bool:
+    """Whether it is the system that refuses: a file, a descriptor, memory or a thread."""
+    return isinstance(failure, OSError | MemoryError) or "can't start new thread" in str(failure)
 
 
 class _Session:
@@ -101,7 +116,9 @@ class _Session:
         self._options = options
         self._tree = tree
         self._observer = observer
-        self._cpu = CpuMeter(machine, tree, use_perf=options.use_perf, period_s=base_s)
+        self._cpu = CpuMeter(
+            machine, tree, use_perf=options.use_perf, use_cgroup=options.use_cgroup, period_s=base_s
+        )
         self._sensor_loops: list[SensorLoop] = []
         channels: list[Channel] = []
         for sensor in sensors:
@@ -110,6 +127,7 @@ class _Session:
         self._loops: list[Loop] = [CpuLoop(self._cpu, base_s, RealClock()), *self._sensor_loops]
         self._writer = Writer(observer, Collector(self._loops, len(channels)), base_s)
         self._draft = replace(draft, channels=tuple(channels), notices=tuple(notices))
+        self._status: int | None = None
 
     def prime(self) -> None:
         """Warm up, then read the start edge of every channel; what does not answer in time is left behind."""
@@ -117,13 +135,14 @@ class _Session:
             loop.start()
         _wait_all([loop.is_warm for loop in self._loops], _EDGE_LIMIT_S)
         self._observer.begin(self._draft)
-        self._wall_s, self._suspended_s = time.time(), linux.suspended_s()
         for loop in self._loops:
             loop.prime()
-        _wait_all([loop.is_primed for loop in self._loops], _EDGE_LIMIT_S)
+        # Who is stuck already is not waited for twice.
+        _wait_all([loop.is_primed for loop in self._loops if loop.is_warm.is_set()], _EDGE_LIMIT_S)
 
     def release(self, child: HeldChild) -> None:
         """Start the clock and let the command go. Raises LaunchError if it cannot be executed."""
+        self._wall_s, self._suspended_s = time.time(), linux.suspended_s()
         self._origin_s = time.monotonic()
         self._child = child
         for loop in self._loops:
@@ -131,7 +150,7 @@ class _Session:
         try:
             child.release()
         finally:
-            self._cpu.preexec_s = child.own_cpu_s
+            self._cpu.note_exec(child.own_cpu_s)
         self._writer.start(self._origin_s, self._processes)
 
     def see_to_the_end(self) -> Run:
@@ -143,7 +162,7 @@ class _Session:
         end_s = time.monotonic()
         notices = self._look_at_the_clock(end_s)
         self._stop_loops()
-        _, status, usage = os.wait4(child.pid, 0)
+        _, self._status, usage = os.wait4(child.pid, 0)
         self._collect()
         cpu_time = self._cpu.finish(usage.ru_utime + usage.ru_stime)
         for loop in self._sensor_loops:
@@ -155,7 +174,7 @@ class _Session:
             self._draft,
             state="complete",
             duration_s=end_s - self._origin_s,
-            exit=_exit(status),
+            exit=_exit(self._status),
             cpu_time=replace(cpu_time, late=late_since(self._origin_s, cpu_time.late)),
             processes=self._processes(),
             devices=tuple(use for loop in self._sensor_loops for use in loop.shares.uses()),
@@ -167,6 +186,17 @@ class _Session:
             notices=(*self._draft.notices, *notices, *self._writer.notices),
             sampling=self._sampling(),
         )
+
+    def wait_out(self) -> Exit:
+        """How the command ended, after a fault of the measuring: what is sent to emt still reaches it."""
+        if self._status is None:
+            wait_for_exit(self._child.pid, lambda pid: False, lambda: None)
+            self._status = os.waitpid(self._child.pid, 0)[1]
+        return _exit(self._status)
+
+    def clear_up(self) -> None:
+        """Leave nothing behind on the machine."""
+        self._cpu.disband()
 
     def _collect(self) -> None:
         self._tree.collect(time.monotonic())
@@ -192,7 +222,7 @@ class _Session:
             ticks=ticks.done,
             late=ticks.late,
             lost_rows=sum(loop.lost for loop in self._loops),
-            own_cpu_s=time.process_time(),
+            own_cpu_s=time.process_time() - self._cpu.own_start_s,
             peak_memory_bytes=usage.ru_maxrss * 1024,
         )
 
@@ -208,8 +238,3 @@ def _exit(status: int) -> Exit:
     if os.WIFSIGNALED(status):
         return Exit(signal=os.WTERMSIG(status))
     return Exit(code=os.WEXITSTATUS(status))
-
-
-def _is_unreaped(pid: int) -> bool:
-    stat = linux.process_stat(pid)
-    return stat is not None and stat.ppid == os.getpid()

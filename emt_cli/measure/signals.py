@@ -14,6 +14,8 @@ from collections.abc import Callable
 from typing import NoReturn
 
 _SI_KERNEL = 0x80
+_HANGUP = (signal.SIGHUP, signal.SIGCONT)
+_PR_SET_DUMPABLE = 4
 _JOB_STOPS = frozenset({signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
 
 
@@ -31,8 +33,16 @@ def wait_for_exit(pid: int, is_of_tree: Callable[[int], bool], collect_orphans: 
         info = signal.sigwaitinfo(signals)
         if info.si_signo == signal.SIGCHLD and info.si_code > 0:
             collect_orphans()
-        elif info.si_code != _SI_KERNEL and not (info.si_pid and is_of_tree(info.si_pid)):
+        elif _is_for_emt_alone(info) and not (info.si_pid and is_of_tree(info.si_pid)):
             _send(pid, info.si_signo)
+
+
+def _is_for_emt_alone(info: signal.struct_siginfo) -> bool:
+    """Whether the kernel has not sent it to the command too. What it sends goes to a process group, but a
+    terminal that hangs up tells the session leader alone (tty_ioctl(4), TIOCNOTTY; disassociate_ctty)."""
+    if info.si_code != _SI_KERNEL:
+        return True
+    return info.si_signo in _HANGUP and os.getsid(0) == os.getpid()
 
 
 def wait_for_orphans(orphans: Callable[[], list[int]], collect_orphans: Callable[[], None]) -> None:
@@ -44,7 +54,7 @@ def wait_for_orphans(orphans: Callable[[], list[int]], collect_orphans: Callable
         if not alive:
             return
         info = signal.sigwaitinfo(signals)
-        if info.si_signo != signal.SIGCHLD and info.si_code != _SI_KERNEL and info.si_pid not in alive:
+        if info.si_signo != signal.SIGCHLD and _is_for_emt_alone(info) and info.si_pid not in alive:
             for pid in alive:
                 _send(pid, info.si_signo)
 
@@ -54,14 +64,22 @@ def die_by(number: int) -> NoReturn:
 
     Where the signal cannot end it (PID 1 of a container) it exits with 128 + number.
     """
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    _forbid_core()
     if number not in (signal.SIGKILL, signal.SIGSTOP):
         signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
     os._exit(128 + number)
+
+
+def _forbid_core() -> None:
+    """A limit of 0 stops a core file, but not a pipe to a crash collector; a process that is not dumpable
+    gives neither (core(5))."""
+    import ctypes
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def _has_exited(pid: int) -> bool:
@@ -79,8 +97,11 @@ def _take_stop(pid: int) -> int | None:
 def _stop_with(pid: int, number: int) -> None:
     """Stop as the child did, so that the shell sees the job stopped; when continued, continue the child.
 
-    A shell's `fg` continues the whole group: the child runs already then and gets no second SIGCONT.
+    A shell's `fg` continues the whole group: the child runs already then and gets no second SIGCONT. One
+    that has come already would be lost by stopping now, and with it the run.
     """
+    if signal.SIGCONT in signal.sigpending():
+        return
     handler = signal.getsignal(number)
     signal.sigtimedwait({number}, 0)
     signal.signal(number, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""Who is in the tree: discovery by parenthood, a ledger of everyone seen, and the orphans that come to us.
+"""Who is in the tree: discovery by parenthood, and the orphans that come to us.
 
 One pass reads every live member's times and children, parents before children, so that a child that is
 waited for in between is missed once rather than counted twice. The pass is both the process table and the
@@ -9,44 +9,24 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 from emt_cli.measure import linux
+from emt_cli.measure.ledger import Ledger, Member, rows
 from emt_cli.model import LateCpu, Process
-from emt_cli.sensors.base import KeptFile
 
-_MOST_DEAD = 5_000
-"""Ended members kept in the ledger; beyond twice as many those with the least CPU time are forgotten."""
 _LATE_S = 0.05
 """CPU time that is learnt only when an orphan is reaped is noted from this amount on."""
-
-
-@dataclass(slots=True)
-class Member:
-    """A process that is or was in the tree, as last seen."""
-
-    stat: linux.ProcessStat
-    command: str
-    file: KeptFile | None
-    started_s: float
-    """On the monotonic clock."""
-    ended_s: float | None = None
-    is_settled: bool = False
-    """Whether the command line was read a second time: a fresh fork still shows its parent's."""
-    ignores_children: bool = False
-
-    @property
-    def total_s(self) -> float:
-        """Own CPU seconds and those of the children that it has waited for."""
-        return self.stat.cpu_s + self.stat.reaped_s
+_UNNAMED = 0
+"""Stands for children that were here before and cannot be named, since /proc is hidden."""
 
 
 class Tree:
     """The root, all its descendants, and what is known of their CPU time.
 
     `pass_over` belongs to the meter's thread, `collect` and `has` to the main thread; what they share are
-    single dictionary look-ups and a float that only the main thread changes. `strangers` are processes
-    that were already children of this one: they and their orphans are not counted.
+    single dictionary look-ups, queues, and a float that only the main thread changes. `strangers` are
+    processes that were already children of this one: they and their orphans are not counted.
     """
 
     def __init__(self, root: int, strangers: frozenset[int] = frozenset()) -> None:
@@ -57,50 +37,61 @@ class Tree:
         self.late: deque[LateCpu] = deque(maxlen=1000)
         self.blind_spot = ""
         """Why /proc cannot show a part of the tree's CPU time; empty if nothing speaks for that."""
+        self.is_visible = linux.processes_are_visible()
         self._me = os.getpid()
-        self._to_monotonic = -linux.suspended_s()
         self._lists_children = linux.has_children_files()
-        self._live: dict[int, Member] = {}
-        self._dead: list[Member] = []
-        self._forgotten = 0
-        self._lost_s = 0.0
+        self._ledger = Ledger(linux.spare_descriptors())
+        self._reaped: deque[tuple[Member, float, float]] = deque()
+        """Orphans that the main thread has reaped: since when, and how much CPU time is new to us."""
+        self._last_pass_s = 0.0
         self._most_s = 0.0
 
     @property
     def count(self) -> int:
         """How many processes were seen."""
-        return len(self._live) + len(self._dead) + self._forgotten
+        return self._ledger.count
 
     # --- the meter's thread -------------------------------------------------------------------------
 
     def pass_over(self, now_s: float) -> float:
         """Look at everyone; CPU seconds of the tree so far, which never decrease."""
-        orphans_s = self.orphans_s
-        seen = self._walk()
-        for pid in [pid for pid in self._live if pid not in seen]:
-            self._bury(pid, now_s)
-        live_s = sum(member.total_s for member in seen.values())
-        self._most_s = max(self._most_s, orphans_s + live_s + self._lost_s)
+        self.enter_reaped(now_s)
+        orphans_s = self.orphans_s  # before the walk: who is reaped meanwhile must not count twice
+        seen = self._walk() if self.is_visible else {}
+        for member in [member for pid, member in self._ledger.alive.items() if pid not in seen]:
+            if self._ledger.refresh(member):  # given to another parent during the walk: still a descendant
+                seen[member.stat.pid] = member
+            else:
+                self._ledger.bury(member, now_s)
+        live_s = sum(member.total_s + member.lost_s for member in seen.values())
+        self._most_s = max(self._most_s, orphans_s + live_s + self._ledger.lost_s)
+        self._note_ends(seen, now_s)
+        self._last_pass_s = now_s
         return self._most_s
 
-    def live_s(self) -> float:
-        """CPU seconds of everyone but the root who was there at the last pass."""
-        return sum(member.total_s for pid, member in self._live.items() if pid != self.root)
+    def enter_reaped(self, now_s: float) -> None:
+        """Put the reaped orphans into the books; what they used counts in the running series from now on."""
+        while self._reaped:
+            member, since_s, unseen_s = self._reaped.popleft()
+            if unseen_s > _LATE_S:
+                self.late.append(LateCpu(start_s=since_s, end_s=now_s, cpu_s=unseen_s))
+            if self._ledger.find(member.stat) is None:
+                self._ledger.add_dead(member)
 
-    def survivors(self) -> list[Member]:
-        """Who, besides the root, was there at the last pass and is no zombie."""
-        return [m for pid, m in self._live.items() if pid != self.root and m.stat.state not in "ZX"]
+    def live_s(self) -> float:
+        """CPU seconds of everyone but the root who was there at the last pass and was not reaped since."""
+        return sum(m.total_s for m in list(self._ledger.alive.values()) if not self._is_accounted(m))
 
     def processes(self, origin_s: float, root_command: str) -> tuple[Process, ...]:
         """The process table, times counted from `origin_s`; most CPU time first."""
-        rows = [self._row(member, origin_s, root_command) for member in [*self._dead, *self._live.values()]]
-        return tuple(sorted(rows, key=lambda row: row.cpu_s, reverse=True))
+        members = [*self._ledger.dead, *self._ledger.alive.values()]
+        return rows(members, origin_s, self.root, root_command)
 
     def close(self) -> None:
-        for member in self._live.values():
-            if member.file is not None:
-                member.file.close()
-                member.file = None
+        self._ledger.close()
+
+    def _is_accounted(self, member: Member) -> bool:
+        return member.is_reaped or member.stat.pid == self.root
 
     def _walk(self) -> dict[int, Member]:
         by_parent = None if self._lists_children else linux.children_by_parent()
@@ -124,7 +115,7 @@ class Tree:
         ours = set(_children_of(self._me, 1, by_parent)) - self.strangers - {self.root}
         if not self.strangers:
             return list(ours)
-        known = [pid for pid in ours if pid in self._live]
+        known = [pid for pid in ours if pid in self._ledger.alive]
         if len(known) < len(ours):
             self.blind_spot = "orphans cannot be told from those of processes that were here before emt"
         return known
@@ -132,69 +123,29 @@ class Tree:
     def _children(self, member: Member, by_parent: dict[int, list[int]] | None) -> list[int]:
         pid = member.stat.pid
         found = _children_of(pid, member.stat.threads, by_parent)
-        if found and not member.ignores_children and linux.ignores_sigchld(pid):
-            member.ignores_children = True
-            self.blind_spot = f"{member.stat.name} ({pid}) ignores SIGCHLD, its children leave no trace"
+        if found:
+            member.ignores_children = linux.ignores_sigchld(pid)
+            if member.ignores_children:
+                self.blind_spot = f"{member.stat.name} ({pid}) ignores SIGCHLD, its children leave no trace"
         return found
 
     def _look_at(self, pid: int) -> Member | None:
-        """The member with fresh times; None if it is gone. A kept descriptor never meets a reused PID."""
-        member = self._live.get(pid)
-        stat = _read(member.file, pid) if member is not None else None
-        if member is None or stat is None or stat.started_s != member.stat.started_s:
-            return self._meet(pid)
-        if not member.is_settled or stat.name != member.stat.name:
-            member.command = linux.command_line(pid, 300) or member.command
-            member.is_settled = True
-        member.stat = stat
-        return member
+        """The member with fresh times, or the new owner of its PID; None if there is nobody."""
+        member = self._ledger.alive.get(pid)
+        if member is None:
+            return self._ledger.meet(pid)
+        if self._ledger.refresh(member):
+            return member
+        self._ledger.bury(member, self._last_pass_s)
+        return self._ledger.meet(pid)
 
-    def _meet(self, pid: int) -> Member | None:
-        """A process seen for the first time, or the new owner of a PID."""
-        if pid in self._live:
-            self._bury(pid, self._live[pid].started_s)
-        try:
-            file = KeptFile(f"/proc/{pid}/stat", 1024)
-        except FileNotFoundError:
-            return None
-        except OSError:  # out of descriptors: read it by name from now on
-            file = None
-        stat = _read(file, pid)
-        if stat is None:
-            return None
-        started_s = stat.started_s + self._to_monotonic
-        member = Member(stat=stat, command=linux.command_line(pid, 300), file=file, started_s=started_s)
-        self._live[pid] = member
-        return member
-
-    def _bury(self, pid: int, now_s: float) -> None:
-        member = self._live.pop(pid)
-        member.ended_s = max(now_s, member.started_s)
-        if member.file is not None:
-            member.file.close()
-            member.file = None
-        parent = self._live.get(member.stat.ppid)
-        if parent is not None and parent.ignores_children:
-            self._lost_s += member.total_s
-        self._dead.append(member)
-        if len(self._dead) > 2 * _MOST_DEAD:
-            self._dead.sort(key=lambda dead: dead.stat.cpu_s, reverse=True)
-            self._forgotten += len(self._dead) - _MOST_DEAD
-            del self._dead[_MOST_DEAD:]
-
-    def _row(self, member: Member, origin_s: float, root_command: str) -> Process:
-        stat = member.stat
-        is_root = stat.pid == self.root
-        return Process(
-            pid=stat.pid,
-            ppid=stat.ppid,
-            name=stat.name,
-            command=root_command if is_root else member.command,
-            started_s=max(0.0, member.started_s - origin_s),
-            ended_s=None if member.ended_s is None else max(0.0, member.ended_s - origin_s),
-            cpu_s=stat.cpu_s,
-            is_left_running=member.ended_s is None and not is_root and stat.state not in "ZX",
-        )
+    def _note_ends(self, seen: dict[int, Member], now_s: float) -> None:
+        for member in seen.values():
+            if member.stat.state in "ZX":
+                member.end(now_s)
+            if member.lost_s > 0 and not self.blind_spot:
+                stat = member.stat
+                self.blind_spot = f"children of {stat.name} ({stat.pid}) vanished without being waited for"
 
     # --- the main thread ----------------------------------------------------------------------------
 
@@ -202,11 +153,11 @@ class Tree:
         """Whether a process belongs to the tree, by its ancestors."""
         below = 0
         for _ in range(1000):
-            if pid == self.root or pid in self._live:
+            if pid == self.root or pid in self._ledger.alive:
                 return True
             if pid == self._me:
                 return bool(below) and below not in self.strangers and not self.strangers
-            stat = linux.process_stat(pid)
+            stat = linux.process_stat(pid) if self.is_visible else None
             if stat is None or stat.ppid == 0:
                 return False
             below, pid = pid, stat.ppid
@@ -214,17 +165,15 @@ class Tree:
 
     def collect(self, now_s: float) -> None:
         """Reap the orphans that have ended, by PID and never the root, and keep their CPU time."""
-        while (pid := self._next_zombie()) is not None:
-            stat = linux.process_stat(pid)
-            member = self._live.get(pid)
+        for pid in self._zombies():
+            stat = linux.process_stat(pid) if self.is_visible else None
+            member = None if stat is None else self._ledger.find(stat)
             usage = os.wait4(pid, 0)[2]
             if self.strangers and member is None:
                 continue
             spent_s = usage.ru_utime + usage.ru_stime
-            unseen_s = spent_s - (member.total_s if member is not None else 0.0)
-            if unseen_s > _LATE_S and stat is not None:
-                born_s = stat.started_s + self._to_monotonic
-                self.late.append(LateCpu(start_s=born_s, end_s=now_s, cpu_s=unseen_s))
+            if stat is not None:
+                self._note_reaped(member, stat, spent_s, now_s)
             self.orphans_s += spent_s
 
     def orphans(self) -> list[int]:
@@ -232,28 +181,42 @@ class Tree:
         by_parent = None if self._lists_children else linux.children_by_parent()
         return self._orphans(by_parent)
 
-    def _next_zombie(self) -> int | None:
-        try:
-            event = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        except ChildProcessError:
-            return None
-        if event is None:
-            return None
-        if event.si_pid != self.root and event.si_pid not in self.strangers:
-            return int(event.si_pid)
+    def _note_reaped(
+        self, member: Member | None, stat: linux.ProcessStat, spent_s: float, now_s: float
+    ) -> None:
+        known_s = 0.0 if member is None else member.total_s
+        if member is None:
+            member = self._ledger.enter(stat, linux.command_line(stat.pid, 300))
+            since_s = member.started_s
+        else:
+            since_s = max(member.started_s, self._last_pass_s)
+            member.stat = stat
+        member.is_reaped = True
+        member.end(now_s)
+        self._reaped.append((member, since_s, spent_s - known_s))
+
+    def _zombies(self) -> Iterator[int]:
+        """Children that have ended and are to be reaped, each of them before the next is asked for."""
+        while (pid := _ended_child()) is not None:
+            if pid == self.root or pid in self.strangers:  # it stays, and hides those behind it
+                yield from self._listed_zombies()
+                return
+            yield pid
+
+    def _listed_zombies(self) -> Iterator[int]:
         by_parent = None if self._lists_children else linux.children_by_parent()
         for pid in set(_children_of(self._me, 1, by_parent)) - self.strangers - {self.root}:
             stat = linux.process_stat(pid)
             if stat is not None and stat.state in "ZX":
-                return pid
-        return None
+                yield pid
 
 
 def strangers() -> frozenset[int]:
     """The children that this process has already: a wrapper may have left us some by exec."""
-    me = os.getpid()
+    if not linux.processes_are_visible():
+        return frozenset({_UNNAMED}) if _has_children() else frozenset()
     by_parent = None if linux.has_children_files() else linux.children_by_parent()
-    return frozenset(_children_of(me, 1, by_parent))
+    return frozenset(_children_of(os.getpid(), 1, by_parent))
 
 
 def _children_of(pid: int, threads: int, by_parent: dict[int, list[int]] | None) -> list[int]:
@@ -265,10 +228,18 @@ def _children_of(pid: int, threads: int, by_parent: dict[int, list[int]] | None)
         return []
 
 
-def _read(file: KeptFile | None, pid: int) -> linux.ProcessStat | None:
-    if file is None:
-        return linux.process_stat(pid)
+def _ended_child() -> int | None:
+    """A child of ours that has ended and is not yet reaped, the eldest first."""
     try:
-        return linux.parse_stat(file.read())
-    except (OSError, ValueError, IndexError):
+        event = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
         return None
+    return None if event is None else event.si_pid
+
+
+def _has_children() -> bool:
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True

@@ -76,8 +76,8 @@ _emt() {
                     return
                 fi
             fi
-        elif [[ $position -eq 0 && -z $ended && " $subs " == *" $word "* ]]; then
-            place="$place $word"
+        elif [[ $position -eq 0 && " $subs " == *" $word "* ]]; then
+            place="$place $word" ended=
             _emt_place "$place"
         else
             if [[ $wraps -ge 0 ]]; then

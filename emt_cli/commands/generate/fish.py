@@ -44,8 +44,9 @@ function __emt_at
             set ended 1
         else if test $ended = 0; and string match -qr -- '^-.' $word
             __emt_takes_next $word (__emt_valued $place); and set -e words[1]
-        else if test $ended = 0 -a $position = 0; and contains -- $word (__emt_commands $place)
+        else if test $position = 0; and contains -- $word (__emt_commands $place)
             set place "$place $word"
+            set ended 0
         else
             if test $wraps -ge 0
                 if test $position -ge $wraps

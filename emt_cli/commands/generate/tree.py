@@ -146,7 +146,7 @@ def _option(param: Any, text: Callable[[object], str]) -> Option:
     choices = _choices(param)
     metavar = "" if is_flag else _metavar(param, choices)
     return Option(
-        names=tuple(param.opts),
+        names=tuple(sorted(param.opts, key=_short_first)),
         off_names=tuple(param.secondary_opts),
         metavar=metavar,
         takes="nothing" if is_flag else _takes(param, choices, metavar),
@@ -158,6 +158,11 @@ def _option(param: Any, text: Callable[[object], str]) -> Option:
         panel=_cleaned(getattr(param, "rich_help_panel", None)),
         is_repeatable=bool(param.multiple or getattr(param, "count", False)),
     )
+
+
+def _short_first(name: str) -> tuple[bool, str]:
+    """An order of our own: the library keeps the names of --help in a set, whose order changes."""
+    return name.startswith("--"), name
 
 
 def _argument(param: Any, text: Callable[[object], str]) -> Argument:

@@ -14,7 +14,7 @@ _GROUP = """
 {function}() {{
   local curcontext="$curcontext" state state_descr line ret=1
   typeset -A opt_args
-  _arguments -C -s -S -A '-*' \\
+  _arguments -C -s -S \\
 {specs}
     '1: :->command' \\
     '*:: :->below' && ret=0
@@ -74,8 +74,7 @@ def _group(command: Command) -> str:
 
 def _command(command: Command) -> str:
     specs = [*_options(command), *_arguments(command)]
-    only_ahead = " -A '-*'" if command.is_wrapper else ""
-    lines = [f"  _arguments -s -S{only_ahead}", *(f"    {spec}" for spec in specs)]
+    lines = ["  _arguments -s -S", *(f"    {spec}" for spec in specs)]
     return f"\n{_function(command)}() {{\n" + " \\\n".join(lines) + "\n}\n"
 
 

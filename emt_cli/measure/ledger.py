@@ -1,0 +1,185 @@
+"""Everyone who is or was in the tree, as last seen: the members alive, the dead, and what got lost with them.
+
+Kept apart from `tree`, which decides who belongs to it: here is only what is known of each member, and
+the descriptors through which it is looked at again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from emt_cli.measure import linux
+from emt_cli.model import Process
+from emt_cli.sensors.base import KeptFile
+
+_MOST_DEAD = 5_000
+"""Ended members kept in the ledger; beyond twice as many those with the least CPU time are forgotten."""
+
+
+@dataclass(slots=True)
+class Member:
+    """A process that is or was in the tree, as last seen."""
+
+    stat: linux.ProcessStat
+    command: str
+    file: KeptFile | None
+    """None where there were no descriptors left: it is read by name then."""
+    started_s: float
+    """On the monotonic clock."""
+    ended_s: float | None = None
+    is_reaped: bool = False
+    """Set by the main thread when it has waited for it: its CPU time is among the orphans' from then on."""
+    is_settled: bool = False
+    """Whether the command line was read a second time: a fresh fork still shows its parent's."""
+    ignores_children: bool = False
+    reaped_before_s: float = 0.0
+    """What it had waited for already when it was met."""
+    owed_s: float = 0.0
+    """CPU seconds of its children that are gone: it should have waited for them."""
+    lost_s: float = 0.0
+    """What of that never turned up among its waited-for children: they vanished, CPU time and all."""
+
+    @property
+    def total_s(self) -> float:
+        """Own CPU seconds and those of the children that it has waited for."""
+        return self.stat.cpu_s + self.stat.reaped_s
+
+    def end(self, now_s: float) -> None:
+        """It is known to be dead since now."""
+        if self.ended_s is None:
+            self.ended_s = max(now_s, self.started_s)
+
+    def see(self, stat: linux.ProcessStat) -> None:
+        """Take a fresh look in. A child is unlisted only after its time was added to its parent's, so what is
+        missing at the next look (less what two roundings to clock ticks may hide) will not come any more."""
+        self.stat = stat
+        missing_s = self.owed_s - (stat.reaped_s - self.reaped_before_s)
+        self.lost_s = max(0.0, missing_s - 2 * linux.CLOCK_TICK_S)
+
+
+class Ledger:
+    """`alive` by PID and `dead`; `most_files` descriptors at most are kept open.
+
+    Only the meter's thread changes it. Other threads look up single members, or take copies of the lists.
+    """
+
+    def __init__(self, most_files: int) -> None:
+        self.alive: dict[int, Member] = {}
+        self.dead: list[Member] = []
+        self.lost_s = 0.0
+        """What was lost with parents that are dead themselves."""
+        self._to_monotonic = -linux.suspended_s()
+        self._files_left = most_files
+        self._forgotten = 0
+
+    @property
+    def count(self) -> int:
+        """How many processes were seen."""
+        return len(self.alive) + len(self.dead) + self._forgotten
+
+    def find(self, stat: linux.ProcessStat) -> Member | None:
+        """The living member that this is about; None for another owner of its PID."""
+        member = self.alive.get(stat.pid)
+        return member if member is not None and member.stat.started_s == stat.started_s else None
+
+    def meet(self, pid: int) -> Member | None:
+        """Enter a process that is seen for the first time; None if it is gone already."""
+        file = self._open(pid)
+        stat = read(file, pid)
+        if stat is None:
+            self._close(file)
+            return None
+        member = self.enter(stat, linux.command_line(pid, 300), file)
+        self.alive[pid] = member
+        return member
+
+    def enter(self, stat: linux.ProcessStat, command: str, file: KeptFile | None = None) -> Member:
+        """A member from its first look; not yet among the living or the dead."""
+        started_s = stat.started_s + self._to_monotonic
+        return Member(
+            stat=stat, command=command, file=file, started_s=started_s, reaped_before_s=stat.reaped_s
+        )
+
+    def refresh(self, member: Member) -> bool:
+        """Look again; False if it is gone. A kept descriptor never meets a reused PID."""
+        stat = read(member.file, member.stat.pid)
+        if stat is None or stat.started_s != member.stat.started_s:
+            return False
+        if not member.is_settled or stat.name != member.stat.name:
+            member.command = linux.command_line(stat.pid, 300) or member.command
+            member.is_settled = True
+        member.see(stat)
+        return True
+
+    def bury(self, member: Member, now_s: float) -> None:
+        """Move it from the living to the dead; what it used is due at its parent from now on."""
+        del self.alive[member.stat.pid]
+        member.end(now_s)
+        self._close(member.file)
+        member.file = None
+        self.lost_s += member.lost_s
+        parent = self.alive.get(member.stat.ppid)
+        if parent is not None and not member.is_reaped:
+            parent.owed_s += member.total_s
+            if parent.ignores_children:  # nobody waits: there is no later look to wait for either
+                parent.see(parent.stat)
+        self.add_dead(member)
+
+    def add_dead(self, member: Member) -> None:
+        self.dead.append(member)
+        if len(self.dead) > 2 * _MOST_DEAD:
+            self.dead.sort(key=lambda dead: dead.stat.cpu_s, reverse=True)
+            self._forgotten += len(self.dead) - _MOST_DEAD
+            del self.dead[_MOST_DEAD:]
+
+    def close(self) -> None:
+        for member in self.alive.values():
+            self._close(member.file)
+            member.file = None
+
+    def _open(self, pid: int) -> KeptFile | None:
+        if self._files_left <= 0:
+            return None
+        try:
+            file = KeptFile(f"/proc/{pid}/stat", 1024)
+        except OSError:  # gone, hidden or out of descriptors: reading it by name will tell
+            return None
+        self._files_left -= 1
+        return file
+
+    def _close(self, file: KeptFile | None) -> None:
+        if file is not None:
+            file.close()
+            self._files_left += 1
+
+
+def read(file: KeptFile | None, pid: int) -> linux.ProcessStat | None:
+    """A fresh look through the kept descriptor, or by name where there is none; None if it is gone."""
+    if file is None:
+        return linux.process_stat(pid)
+    try:
+        return linux.parse_stat(file.read())
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def rows(members: Iterable[Member], origin_s: float, root: int, root_command: str) -> tuple[Process, ...]:
+    """The process table, times counted from `origin_s`; most CPU time first."""
+    table = [_row(member, origin_s, root, root_command) for member in members]
+    return tuple(sorted(table, key=lambda row: row.cpu_s, reverse=True))
+
+
+def _row(member: Member, origin_s: float, root: int, root_command: str) -> Process:
+    stat = member.stat
+    is_root = stat.pid == root
+    return Process(
+        pid=stat.pid,
+        ppid=stat.ppid,
+        name=stat.name,
+        command=root_command if is_root else member.command,
+        started_s=max(0.0, member.started_s - origin_s),
+        ended_s=None if member.ended_s is None else max(0.0, member.ended_s - origin_s),
+        cpu_s=stat.cpu_s,
+        is_left_running=member.ended_s is None and not is_root,
+    )
