@@ -182,13 +182,18 @@ class Exit(Value):
 
 
 class Sampling(Value):
-    """How the run was sampled, and what that cost. `own_cpu_s` is emt's CPU time from the start edge on."""
+    """How the run was sampled, and what that cost.
+
+    `own_cpu_s` is emt's CPU time while the command ran, a part of the machine's; `own_total_cpu_s` has its
+    start-up too. None: not known, as after a kill.
+    """
 
     frequency_hz: float
     ticks: int = 0
     late: int = 0
     lost_rows: int = 0
-    own_cpu_s: float = 0.0
+    own_cpu_s: float | None = None
+    own_total_cpu_s: float | None = None
     peak_memory_bytes: int | None = None
 
 

@@ -75,7 +75,7 @@ _CATALOGUE: dict[str, tuple[str, str]] = {
         "the run could not be stored in {path}: {reason}",
         "set EMT_STORE to a folder that can be written, or use -o",
     ),
-    "output_moved": ("{path} came into being during the run; the record is in {moved}", ""),
+    "output_moved": ("{path} came into being during the run; the record is in {moved}", "look at both, and keep one"),
     "samples_thinned": (
         "more than {limit} samples: the journal's rate was halved {times} time(s)",
         "energy is exact all the same; --max-samples sets the limit",
@@ -84,6 +84,10 @@ _CATALOGUE: dict[str, tuple[str, str]] = {
     "foreign_config": (
         "{path} belongs to another user and was ignored",
         "copy the settings you trust to ~/.config/emt/config.toml",
+    ),
+    "location_unknown": (
+        "nothing tells where this machine is: the world's mean carbon intensity was used",
+        "set it once: --location FR, EMT_LOCATION, or carbon.location in ~/.config/emt/config.toml",
     ),
     "clamped": (
         "shares came out {joules:.3g} J outside of what {channel} used, and were cut back to it",

@@ -216,7 +216,7 @@ def test_a_wrong_variable_is_an_error_that_names_it(place: Place, text: str) -> 
 
 
 def test_a_wrong_flag_is_a_usage_error(place: Place) -> None:
-    with pytest.raises(UsageError, match=r"carbon\.pue: nan is not a number from 1 to 5"):
+    with pytest.raises(UsageError, match=r"--pue: nan is not a number from 1 to 5"):
         place.load(carbon__pue=float("nan"))
 
 

@@ -164,6 +164,8 @@ def split_by_cpu(windows: Iterable[Window], idle: Idle, width: int, *, duration_
             idle_j = idle.energy_j(index, window)
             if (joules := window.energy_j[index]) is not None:
                 _add(shared, joules, window.duration_s, shares, idle_j)
+    if not split.windows:
+        split.cpu_tree_s = None
     late = ledger.settle()
     split.cpu_machine_s = None if ledger.is_blind else ledger.machine_s
     split.carried_s = ledger.carried_s

@@ -120,7 +120,7 @@ def _of_channels(run: Run) -> Iterator[Notice]:
         spans = [gap for gap in run.gaps if gap.channel == observed.channel]
         reason = spans[0].reason if spans else "unknown"
         if observed.gap_s > _GAP_S and observed.readings < 2:
-            reason = f"could not be read ({reason}), and is in no total"
+            reason = f"could not be read ({reason}); only the upper bound of the total allows for it"
             remedy = "emt sensors shows what can be read here"
             yield notice("sensor_denied", sensor=observed.channel, reason=reason, remedy=remedy)
         elif observed.gap_s > _GAP_S:

@@ -10,6 +10,7 @@ from emt_cli.analysis.curve import Curve
 from emt_cli.analysis.uncertainty import Interval, MachineBounds
 from emt_cli.analysis.windows import Window, windows
 from emt_cli.model import (
+    PLATFORM_DOMAINS,
     Attribution,
     Channel,
     ChannelEnergy,
@@ -186,27 +187,39 @@ def _totals(run: Run, rows: Sequence[ChannelEnergy], split: CpuSplit) -> Energy:
         return Energy(platform_j=platform_j, channels=tuple(rows))
     attributed_j = _sum(row.attributed_j for row in counted)
     low_j, high_j = _sum(row.low_j for row in counted), _sum(row.high_j for row in counted)
-    interval = None if low_j is None or high_j is None else Interval(low_j, high_j)
+    unread_j = _unread(run, rows)
+    interval = None if low_j is None or high_j is None else Interval(low_j, high_j + unread_j)
     by_provenance: dict[str, float] = {}
     for row in counted:
         by_provenance[row.provenance] = by_provenance.get(row.provenance, 0.0) + (row.attributed_j or 0.0)
     return Energy(
         machine_j=sum(row.machine_j for row in counted),
         machine_low_j=sum(row.machine_low_j for row in counted),
-        machine_high_j=sum(row.machine_high_j for row in counted),
+        machine_high_j=sum(row.machine_high_j for row in counted) + unread_j,
         platform_j=platform_j,
         attributed_j=attributed_j,
         active_j=_sum(row.active_j for row in counted),
         idle_share_j=_sum(row.idle_share_j for row in counted),
         idle_j=_sum(row.idle_j for row in counted),
         low_j=low_j,
-        high_j=high_j,
+        high_j=None if interval is None else interval.high,
         uncertainty_j=uncertainty.half_width(attributed_j, interval),
         provenance=weakest(row.provenance for row in counted),
         by_provenance={} if attributed_j is None else by_provenance,
         own_j=_own(run, counted, split),
         channels=tuple(rows),
     )
+
+
+def _unread(run: Run, rows: Sequence[ChannelEnergy]) -> float:
+    """The most that channels can have used which belong to the total but never gave two readings.
+
+    Where the platform stands in for them it has seen them too.
+    """
+    if any(row.is_counted and row.domain in PLATFORM_DOMAINS for row in rows):
+        return 0.0
+    belong = cover.counted(run.channels, run.settings.total) - {row.id for row in rows}
+    return sum(channel.max_power_w * run.duration_s for channel in run.channels if channel.id in belong)
 
 
 def _sum(values: Iterable[float | None]) -> float | None:
@@ -224,6 +237,8 @@ def _own(run: Run, counted: Sequence[ChannelEnergy], split: CpuSplit) -> float |
     if split.cpu_machine_s is None or not split.windows:
         return None
     own_s = run.sampling.own_cpu_s
+    if own_s is None:
+        return None
     shared_j = sum(row.machine_j for row in counted if _device_share(run, row) is None)
     busy_s = max(split.cpu_machine_s, (split.cpu_tree_s or 0.0) + own_s)
     return shared_j * own_s / busy_s if busy_s > 0 else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -28,6 +28,8 @@ _PANELS = {
 }
 _HIDDEN = ("generate",)
 _BEFORE_START = 125
+_INTERRUPTED = 130
+"""What typer returns after Ctrl-C; older ones raise Abort."""
 _ClickException: type[Exception] = next(
     each for each in typer.BadParameter.__mro__ if each.__name__ == "ClickException"
 )
@@ -101,24 +103,32 @@ def _guarded(arguments: list[str], machine: Machine | None) -> int:
     is_run = next((each for each in arguments if not each.startswith("-")), "") == "run"
     try:
         result = typer.main.get_command(app).main(arguments, "emt", standalone_mode=False, obj=machine)
+        if result == _INTERRUPTED:
+            _die_interrupted()
         return result if isinstance(result, int) else 0
     except EmtError as error:
         complain(str(error), error.hint)
         return _BEFORE_START if is_run and not isinstance(error, LaunchError) else error.exit_code
     except _ClickException as error:
         context = getattr(error, "ctx", None)
-        path = context.command_path if context is not None else "emt"
-        complain(error.format_message(), f"{path} --help")  # type: ignore[attr-defined]
+        path = context.command_path if context is not None else "emt run" if is_run else "emt"
+        if message := error.format_message():  # type: ignore[attr-defined]
+            complain(message, f"{path} --help")  # nothing to say where the help itself was printed
         return _BEFORE_START if is_run else 2
     except (typer.Abort, KeyboardInterrupt):
-        from emt_cli.measure.signals import die_by
-
-        die_by(signal.SIGINT)  # a shell's loop around us ends only if it sees that Ctrl-C ended us
+        _die_interrupted()
     except Exception as fault:
         if not is_run:
             raise
         show_traceback(fault)
         return _BEFORE_START
+
+
+def _die_interrupted() -> NoReturn:
+    """A shell's loop around us ends only if it sees that Ctrl-C ended us."""
+    from emt_cli.measure.signals import die_by
+
+    die_by(signal.SIGINT)
 
 
 def complain(message: str, hint: str = "") -> None:

@@ -31,13 +31,17 @@ class Keeping:
         self.notices: list[Notice] = []
         self.shown: str | None = None
         """What to tell the user: where the record is; None if it was not kept."""
+        self.failure: OutputError | None = None
+        """Why the first of the -o targets could not be written."""
         self._draft = draft
         self._store = store
         self._owner = invoking_user()
         self._limit = max_samples
         self._is_temporary = False
         self._folders: list[RunFolder] = []
-        """Where the journal is written; the first one is read for the results."""
+        """Where the journal is written."""
+        self._failed: list[RunFolder] = []
+        """Those that did not take a sample; at the end the record is tried there all the same."""
         self._outputs = plan(specs, facts_of(draft), force=force)
 
     def open(self) -> Keeping:
@@ -67,38 +71,41 @@ class Keeping:
 
     def _each(self, write: Callable[[RunFolder], None]) -> None:
         """Write to every folder that still takes it; an OSError only if none is left."""
-        for folder in list(self._folders):
+        for folder in [one for one in self._folders if one not in self._failed]:
             try:
                 write(folder)
             except OSError as error:
-                if len(self._folders) == 1:
+                if len(self._failed) + 1 == len(self._folders):
                     raise
-                self._folders.remove(folder)
+                self._failed.append(folder)
                 self._note_failure(folder, error)
 
     # --- afterwards ---------------------------------------------------------------------------------
 
     def samples(self, run: Run) -> Iterable[Sample]:
-        """The journal, then the edges: they are known even where the journal broke off."""
+        """The journal, then the edges: they are known even where the journal broke off, or never was."""
         from emt_cli.store.samples import SampleFile
 
-        return _Journal(SampleFile(self._folders[0].journal, run.channels), run.samples)
+        if not self._folders:
+            return _Journal((), run.samples)
+        whole = next((one for one in self._folders if one not in self._failed), self._folders[0])
+        return _Journal(SampleFile(whole.keep_journal(), run.channels), run.samples)
 
     def keep(self, run: Run) -> Run:
         """Write the finished run everywhere; returns it with the id and the notices that this brought.
 
-        What cannot be written is a notice, or an OutputError after everything else was tried.
+        What cannot be written is a notice or, where -o asked for it, the `failure`; the rest is written.
         """
-        if times := self._folders[0].times_halved:
+        if self._folders and (times := self._folders[0].times_halved):
             self.notices.append(notice("samples_thinned", limit=self._limit, times=times))
-        run = replace(run, id=self._draft.id, notices=(*run.notices, *self.notices))
+        run = replace(run, id=self._draft.id, notices=(*self.notices, *run.notices))
         if self._is_temporary:
             self._write_outputs(run)
             self.discard()
         else:
             self._finish_folders(run)
             self._write_outputs(run)
-        return replace(run, notices=(*run.notices, *(n for n in self.notices if n not in run.notices)))
+        return replace(run, notices=(*(n for n in self.notices if n not in run.notices), *run.notices))
 
     def discard(self) -> None:
         """Leave nothing behind: the command never started, or nobody wants the samples."""
@@ -108,28 +115,39 @@ class Keeping:
     def _finish_folders(self, run: Run) -> None:
         for folder in self._folders:
             try:
-                folder.finish(run)
+                if folder.is_there:
+                    folder.finish(run)
+                else:
+                    self._put_back(folder, run)
             except OSError as error:
                 self._note_failure(folder, error)
 
+    def _put_back(self, folder: RunFolder, run: Run) -> None:
+        """The command has removed the folder, and perhaps those above it: write it anew."""
+        from emt_cli.store.disk import make_folders
+        from emt_cli.store.placing import put_folder
+
+        make_folders(os.path.dirname(folder.path), self._owner)
+        path = put_folder(folder.path, run, None, force=False, owner=self._owner)
+        self.shown = path if self.shown == folder.path else self.shown
+        folder.close()
+
     def _write_outputs(self, run: Run) -> None:
-        failure: OutputError | None = None
         for output in self._outputs:
             own = next((folder for folder in self._folders if folder.path == output.path), None)
             try:
                 path = str(output.write(run, own, owner=self._owner))
             except OutputError as error:
-                failure = failure or error
+                self.failure = self.failure or error
                 continue
             if path != output.path:
                 self.notices.append(notice("output_moved", path=output.path, moved=path))
             self.shown = self.shown or path
-        if failure is not None:
-            raise failure
 
     def _note_failure(self, folder: RunFolder, error: OSError) -> None:
-        reason = error.strerror or str(error)
-        self.notices.append(notice("store_unwritable", path=folder.path, reason=reason))
+        failure = notice("store_unwritable", path=folder.path, reason=error.strerror or str(error))
+        if failure not in self.notices:
+            self.notices.append(failure)
 
     # --- where the journal lies ---------------------------------------------------------------------
 
@@ -139,7 +157,8 @@ class Keeping:
         try:
             self._draft, folder = create(self._store, self._draft, owner=self._owner, limit=self._limit)
         except OutputError as error:
-            reason = str(error.__cause__ or error)
+            cause = error.__cause__
+            reason = (cause.strerror if isinstance(cause, OSError) else "") or str(error)
             self.notices.append(notice("store_unwritable", path=self._store, reason=reason))
             return
         self.shown = folder.path
@@ -154,16 +173,16 @@ class Keeping:
                 self._folders.append(folder)
 
     def _open_temporary(self) -> None:
+        """Somewhere for the samples until the end. Where there is no room for them the run goes on without:
+        nobody has asked for this folder, so it is no reason not to start."""
         parent = os.environ.get("TMPDIR") or "/tmp"
         path = os.path.join(parent, f"emt-{self._draft.id}-{os.getpid()}")
         self._is_temporary = True
         try:
             self._folders.append(RunFolder.create(path, self._draft, limit=self._limit))
         except OSError as error:
-            raise OutputError(
-                f"no room for the samples in {parent}: {error.strerror}",
-                hint="set TMPDIR to a folder with room",
-            ) from error
+            reason = f"{parent}: {error.strerror or error}"
+            self.notices.append(notice("journal_failed", t_s=0.0, reason=reason))
 
 
 class _Journal:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import Annotated, Literal
 
 import typer
@@ -67,7 +66,7 @@ def report(
         raise UsageError(
             f"--get prints one value and has no --format {form}", hint=f"emt report --get {path}"
         )
-    loaded = [run for wanted in runs or ["@latest"] for run in _load(wanted, recompute=recompute)]
+    loaded = _load(runs or ["@latest"], recompute=recompute)
     if path is not None:
         _print_value(loaded, path, as_json=form == "json")
     elif form == "json":
@@ -100,8 +99,9 @@ def _sections(show: str | None, form: Format) -> frozenset[str] | None:
 # --- loading ----------------------------------------------------------------------------------------
 
 
-def _load(wanted: str, *, recompute: bool) -> list[Run]:
-    """The runs behind a name or path, with results: a run that never ended gets them now."""
+def _load(wanted: list[str], *, recompute: bool) -> list[Run]:
+    """The runs behind names and paths, with results: a run that never ended gets them now."""
+    from emt_cli.commands import complain
     from emt_cli.commands.keeping import home
     from emt_cli.config import load_here
     from emt_cli.config.keys import STORE
@@ -109,9 +109,9 @@ def _load(wanted: str, *, recompute: bool) -> list[Run]:
 
     config = load_here({})
     for notice in config.notices:
-        print(f"emt: {notice.text} ({notice.hint})", file=sys.stderr)
+        complain(notice.text, notice.hint)
     store = root(os.environ, home(), config[STORE])
-    return [_completed(run, recompute=recompute) for run in load(find(store, wanted))]
+    return [_completed(run, recompute=recompute) for one in wanted for run in load(find(store, one))]
 
 
 def _completed(run: Run, *, recompute: bool) -> Run:

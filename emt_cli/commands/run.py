@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 import typer
 
 from emt_cli.config import Config, keys, load_here
-from emt_cli.errors import OutputError, UsageError
+from emt_cli.errors import UsageError
 from emt_cli.model import Exit, Notice, Run, Sampling, Settings
 from emt_cli.sensors.base import Machine
 
@@ -26,6 +26,7 @@ app = typer.Typer(add_completion=False)
 
 _SHELL = "/bin/sh"
 _WRITE_LIMIT_S = 30.0
+_NOT_KEPT = frozenset({"store_unwritable", "output_moved"})
 
 
 @app.command(context_settings={"allow_interspersed_args": False})
@@ -160,11 +161,13 @@ def run(
     keeping = _keeping(draft, config, output or (), is_forced=force)
     measured = _measure(draft, keeping, config, machine, user)
     try:
-        kept = _keep(measured, keeping)
-        if not config[keys.QUIET]:
+        kept = _keep(_results(measured, keeping), keeping)
+        if config[keys.QUIET]:
+            _tell_failures(keeping.notices)
+        else:
             _tell(kept, keeping.shown, is_verbose=verbose)
     except Exception as fault:  # noqa: BLE001 - it is shown; the command has run and its status stands
-        _say_fault(fault, f"the results could not be worked out: {fault}")
+        _say_fault(fault, f"the record could not be completed: {fault}")
     _leave(measured.exit)
 
 
@@ -262,20 +265,29 @@ def _measure(draft: Run, keeping: Keeping, config: Config, machine: Machine, use
         raise
 
 
-def _keep(run: Run, keeping: Keeping) -> Run:
-    """The run with its results, written to where it belongs; a failure is said and changes no status."""
+def _results(run: Run, keeping: Keeping) -> Run:
+    """The run with its results. A fault in working them out is said; the raw record is kept all the same,
+    and `emt report` works them out anew."""
     from emt_cli.analysis import complete
+
+    run = replace(run, samples=keeping.samples(run))
+    try:
+        return complete(run)
+    except Exception as fault:  # noqa: BLE001 - it is shown
+        _say_fault(fault, f"the results could not be worked out: {fault}")
+        return run
+
+
+def _keep(run: Run, keeping: Keeping) -> Run:
+    """The run as it was written to where it belongs; a failure is said and changes no status."""
     from emt_cli.commands import complain
 
-    results = [complete(replace(run, samples=keeping.samples(run)))]
-
-    def write() -> None:
-        try:
-            results.append(keeping.keep(results[0]))
-        except OutputError as error:
-            complain(str(error), error.hint)
+    results = [run]
 
     # A thread of its own: a file system that hangs must not keep us from leaving.
+    def write() -> None:
+        results.append(keeping.keep(run))
+
     thread = threading.Thread(target=write, name="emt-keep", daemon=True)
     thread.start()
     thread.join(_WRITE_LIMIT_S)
@@ -283,6 +295,8 @@ def _keep(run: Run, keeping: Keeping) -> Run:
         complain(
             f"the record could not be written within {_WRITE_LIMIT_S:g} s", "is the file system hanging?"
         )
+    elif keeping.failure is not None:
+        complain(str(keeping.failure), keeping.failure.hint)
     return results[-1]
 
 
@@ -300,6 +314,15 @@ def _tell(run: Run, shown: str | None, *, is_verbose: bool) -> None:
         stream.flush()
     except OSError:
         return
+
+
+def _tell_failures(notices: Sequence[Notice]) -> None:
+    """What even a quiet run says: that the record is not where it was wanted."""
+    from emt_cli.commands import complain
+
+    for each in notices:
+        if each.code in _NOT_KEPT:
+            complain(each.text, each.hint)
 
 
 def _say_fault(fault: BaseException, message: str) -> None:

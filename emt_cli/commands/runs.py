@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from emt_cli import units
+from emt_cli.commands import stdout
 from emt_cli.config import load_here
 from emt_cli.config.keys import STORE
 from emt_cli.errors import UsageError
@@ -87,7 +88,7 @@ def rm(
     store = _store()
     paths = list(dict.fromkeys(find(store, one) for one in wanted))
     freed = remove(paths)
-    print(f"{_count(len(paths))} deleted, {units.size(freed)} freed")
+    stdout.write(f"{_count(len(paths))} deleted, {units.size(freed)} freed\n")
 
 
 @app.command()
@@ -118,16 +119,15 @@ def prune(
     store = _store()
     before = total_bytes(entries(store))
     chosen = prunable(store, keep=keep, older_s=None if older is None else age_s(older))
+    lines = []
     if dry_run:
-        for one in chosen:
-            print(f"{one.id}  {units.size(one.size_bytes)}")
+        lines = [f"{clean(one.id)}  {units.size(one.size_bytes)}" for one in chosen]
         freed = total_bytes(chosen)
     else:
         freed = remove([one.path for one in chosen])
-    verb = "would be deleted" if dry_run else "deleted"
-    print(
-        f"{_count(len(chosen))} {verb}; store {store}: {units.size(before)} -> {units.size(before - freed)}"
-    )
+    done = f"{_count(len(chosen))} {'would be deleted' if dry_run else 'deleted'}"
+    lines.append(f"{done}; store {store}: {units.size(before)} -> {units.size(before - freed)}")
+    stdout.write("\n".join([*lines, ""]))
 
 
 def age_s(text: str) -> float:
@@ -153,52 +153,57 @@ def _show(form: Literal["table", "json", "csv"]) -> None:
     store = _store()
     found = list(entries(store))
     if form == "json":
-        _print_json(found)
+        text = _json(found)
     elif form == "csv":
-        _print_csv(found)
+        text = _csv(found)
     elif not found:
-        print(f"no runs in {store} yet; emt run -- COMMAND records one")
-    elif sys.stdout.isatty():
-        _print_rich(found, store)
+        text = f"no runs in {clean(store)} yet; emt run -- COMMAND records one\n"
+    elif sys.stdout is not None and sys.stdout.isatty():
+        text = _rich(found, store)
     else:
-        _print_plain(found, store)
+        text = _plain(found, store)
+    stdout.write(text)
 
 
-def _print_json(found: Sequence[Entry]) -> None:
+def _json(found: Sequence[Entry]) -> str:
     import json
 
-    print(json.dumps([{name: getattr(one, name) for name in _COLUMNS} for one in found], indent=1))
+    return json.dumps([{name: getattr(one, name) for name in _COLUMNS} for one in found], indent=1) + "\n"
 
 
-def _print_csv(found: Sequence[Entry]) -> None:
+def _csv(found: Sequence[Entry]) -> str:
     import csv
+    import io
     import shlex
 
-    writer = csv.writer(sys.stdout, lineterminator="\n")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)
     for one in found:
         cells = {name: getattr(one, name) for name in _COLUMNS} | {"command": shlex.join(one.command)}
         writer.writerow([clean(cell) if isinstance(cell, str) else cell for cell in cells.values()])
+    return text.getvalue()
 
 
-def _print_plain(found: Sequence[Entry], store: str) -> None:
+def _plain(found: Sequence[Entry], store: str) -> str:
     rows = [_HEADERS, *(_cells(one) for one in found)]
     widths = [max(len(row[at]) for row in rows) for at in range(len(_HEADERS) - 1)]
+    lines = []
     for row in rows:
         cells = (
             cell.rjust(width) if header in ("duration", "energy") else cell.ljust(width)
             for header, cell, width in zip(_HEADERS, row, widths, strict=False)
         )
-        print("  ".join([*cells, row[-1]]).rstrip())
-    print(_footer(found, store))
+        lines.append("  ".join([*cells, row[-1]]).rstrip())
+    return "\n".join([*lines, _footer(found, store), ""])
 
 
-def _print_rich(found: Sequence[Entry], store: str) -> None:
+def _rich(found: Sequence[Entry], store: str) -> str:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
+    console = Console(width=stdout.terminal().width)
     # the id tells the time too, so a narrow terminal does without
     shown_at = [at for at, name in enumerate(_HEADERS) if name != "started (UTC)" or console.width >= _WIDE]
     rows = [_cells(one) for one in found]
@@ -216,8 +221,10 @@ def _print_rich(found: Sequence[Entry], store: str) -> None:
     for one, cells in zip(found, rows, strict=True):
         style = {"damaged": "red", "recovered": "yellow", "running": "green"}.get(one.state, "")
         table.add_row(*(Text(cells[at]) for at in shown_at), style=style)
-    console.print(table)
-    console.print(Text(_footer(found, store)), style="dim")
+    with console.capture() as capture:
+        console.print(table)
+        console.print(Text(_footer(found, store)), style="dim")
+    return capture.get()
 
 
 def _cells(one: Entry) -> tuple[str, ...]:
@@ -238,7 +245,7 @@ def _cells(one: Entry) -> tuple[str, ...]:
 def _footer(found: Sequence[Entry], store: str) -> str:
     from emt_cli.store.removal import total_bytes
 
-    return f"{_count(len(found))}, {units.size(total_bytes(found))} in {store}"
+    return f"{_count(len(found))}, {units.size(total_bytes(found))} in {clean(store)}"
 
 
 def _count(number: int) -> str:

@@ -12,6 +12,8 @@ from emt_cli.errors import OutputError
 from emt_cli.reports.words import encodable
 
 _WIDTH_WITHOUT_TERMINAL = 80
+_NARROWEST, _WIDEST = 20, 1000
+"""What a terminal can be; COLUMNS may say anything."""
 
 
 class Terminal(NamedTuple):
@@ -31,8 +33,9 @@ def terminal(width: int | None = None) -> Terminal:
     if stream is None:  # standard output was closed by whoever started us
         return Terminal(width or _WIDTH_WITHOUT_TERMINAL, False, "utf-8")
     is_dumb = os.environ.get("TERM", "") in ("dumb", "unknown")
+    found = shutil.get_terminal_size((_WIDTH_WITHOUT_TERMINAL, 24)).columns
     return Terminal(
-        width=width or shutil.get_terminal_size((_WIDTH_WITHOUT_TERMINAL, 24)).columns,
+        width=width or min(max(found, _NARROWEST), _WIDEST),
         color=stream.isatty() and not is_dumb and not os.environ.get("NO_COLOR"),
         encoding=stream.encoding or "utf-8",
     )
@@ -41,10 +44,10 @@ def terminal(width: int | None = None) -> Terminal:
 def write(text: str) -> None:
     """Write to standard output, all at once. A reader that has gone (`| head`) is no error.
 
-    Raises OutputError where it cannot be written otherwise (a full disk).
+    Raises OutputError where it cannot be written otherwise (a full disk, a closed descriptor).
     """
     if sys.stdout is None:
-        return
+        raise OutputError("standard output is closed: there is nowhere to write to", hint="leave out >&-")
     try:
         sys.stdout.write(encodable(text, sys.stdout.encoding))
         sys.stdout.flush()

@@ -21,6 +21,7 @@ PROJECT_FILE = "emt.toml"
 _NOT_SETTINGS = ("EMT_RUN_ID",)
 _NOT_SETTINGS_PREFIX = "EMT_FAKE_"
 """Variables that emt itself hands to the command, and those of its own tests: no settings, no typos."""
+_QUOTE = '"'
 
 T = TypeVar("T")
 FileState = Literal["read", "absent", "ignored", "unreachable"]
@@ -177,8 +178,10 @@ def _from_flags(flags: Mapping[str, object]) -> Iterator[tuple[Key[object], obje
         try:
             yield key, key.kind.check(value)
         except ValueError:
+            option = key.flag or key.name
             raise UsageError(
-                f"{name}: {_shown(value)} is not {key.kind.expects}", hint="see --help"
+                f"{option}: {_shown(value)} is not {key.kind.expects}",
+                hint=f"for example {option} {(key.example or literal(key.default)).strip(_QUOTE)}",
             ) from None
 
 

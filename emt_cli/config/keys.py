@@ -108,8 +108,9 @@ def _watts() -> Kind[Mapping[str, float]]:
 class Key(Value, Generic[T_co]):
     """One setting. `default` None means unset; `example` is what the starter file shows then, as TOML.
 
-    `variable` is empty where no EMT_* sets it; `in_project` False keeps it out of ./emt.toml, since
-    somebody else's folder must not say where our records go or what is measured.
+    `variable` is empty where no EMT_* sets it, `flag` where no option of `emt run` takes a value for it;
+    `in_project` False keeps it out of ./emt.toml, since somebody else's folder must not say where our
+    records go or what is measured.
     """
 
     name: str
@@ -117,6 +118,7 @@ class Key(Value, Generic[T_co]):
     default: T_co
     help: str
     variable: str = ""
+    flag: str = ""
     example: str = ""
     in_project: bool = True
 
@@ -126,6 +128,7 @@ FREQUENCY = Key(
     kind=_number(0.1, 1000),
     default=10.0,
     variable="EMT_FREQUENCY",
+    flag="--frequency",
     help="Samples per second. Changes the curve, not the joules.",
 )
 MAX_SAMPLES = Key(
@@ -133,6 +136,7 @@ MAX_SAMPLES = Key(
     kind=_count(100),
     default=1_000_000,
     variable="EMT_MAX_SAMPLES",
+    flag="--max-samples",
     help="Rows kept before the rate of the recorded curve is halved.",
 )
 SCOPE: Key[Scope] = Key(
@@ -140,6 +144,7 @@ SCOPE: Key[Scope] = Key(
     kind=_one_of(get_args(Scope)),
     default="tree",
     variable="EMT_SCOPE",
+    flag="--scope",
     help="Whose energy the summary and the carbon figure tell: the command's share or the machine's.",
 )
 TOTAL: Key[Total] = Key(
@@ -147,6 +152,7 @@ TOTAL: Key[Total] = Key(
     kind=_one_of(get_args(Total)),
     default="components",
     variable="EMT_TOTAL",
+    flag="--total",
     help="The headline: the sum of the components, or what a whole-node sensor saw.",
 )
 IDLE_POLICY: Key[IdlePolicy | None] = Key(
@@ -155,6 +161,7 @@ IDLE_POLICY: Key[IdlePolicy | None] = Key(
     default=None,
     example='"busy"',
     variable="EMT_IDLE_POLICY",
+    flag="--idle-policy",
     help="Who bears the idle power. Unset: reserved where CPUs are reserved for the job, else busy.",
 )
 PERF = Key(
@@ -198,6 +205,7 @@ LOCATION: Key[str | None] = Key(
     default=None,
     example='"FR"',
     variable="EMT_LOCATION",
+    flag="--location",
     help="The place whose grid feeds the machine: FR, US-CA, or a cloud's own name (aws:eu-west-3).",
 )
 INTENSITY: Key[float | None] = Key(
@@ -206,6 +214,7 @@ INTENSITY: Key[float | None] = Key(
     default=None,
     example="56.0",
     variable="EMT_INTENSITY",
+    flag="--intensity",
     help="Carbon intensity of the electricity in gCO2e/kWh, life-cycle; beats the tables.",
 )
 PUE = Key(
@@ -213,6 +222,7 @@ PUE = Key(
     kind=_number(1, 5),
     default=1.0,
     variable="EMT_PUE",
+    flag="--pue",
     help="Power usage effectiveness: energy of the whole data centre over that of its machines.",
 )
 STORE_ENABLED = Key(
@@ -237,6 +247,7 @@ REPLAY: Key[str | None] = Key(
     default=None,
     example='"recorded.csv"',
     variable="EMT_REPLAY",
+    flag="--replay",
     in_project=False,
     help="Replay recorded readings from this file instead of reading the hardware.",
 )

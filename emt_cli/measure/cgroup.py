@@ -90,10 +90,18 @@ def check_harmless(folder: str) -> None:
     if not is_mine and not _is_delegated(folder):
         raise OSError(errno.EPERM, "this group is not delegated to us")
     for name in _LIMITS:
-        with suppress(OSError), open(f"{folder}/{name}", encoding="ascii", errors="replace") as file:
-            limit = file.read().strip()
-            if limit and not limit.startswith("max"):
-                raise OSError(errno.EPERM, f"this group sets limits ({name})")
+        limit = _content(f"{folder}/{name}")
+        if limit and not limit.startswith("max"):
+            raise OSError(errno.EPERM, f"this group sets limits ({name})")
+
+
+def _content(path: str) -> str:
+    """Empty where there is no such file: the controller is not switched on for this group."""
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
 
 
 def _is_delegated(folder: str) -> bool:

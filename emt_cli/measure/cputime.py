@@ -111,7 +111,7 @@ class CpuMeter:
 
     def begin(self) -> CpuReading:
         """The reading at the start edge, just before the child is released; a later one replaces it."""
-        self._start = None
+        self._start = self._machine_s = None
         self.own_start_s = time.process_time()
         self._start = self._read_machine()
         t_s = time.monotonic() if self._start is None else self._start.t_s
@@ -241,7 +241,8 @@ class CpuMeter:
             return None
         start = self._start or reading
         self._stolen_s = max(0.0, reading.stolen_s - start.stolen_s)
-        self._machine_s = max(0.0, self._busy_s(start, reading) - self._stolen_s)
+        # Idle time comes in steps, what is left of it would run back by as much.
+        self._machine_s = max(self._machine_s or 0.0, self._busy_s(start, reading) - self._stolen_s)
         return reading
 
     def _busy_s(self, start: linux.MachineCpu, now: linux.MachineCpu) -> float:

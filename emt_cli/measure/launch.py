@@ -128,6 +128,7 @@ class HeldChild:
             _become(self.command, environment, entry, user, go_read, answer_write)
         os.close(go_read)
         os.close(answer_write)
+        self.is_released = False
         self.own_cpu_s = 0.0
         """CPU time that the child spent on emt's behalf before the exec; known after `release`."""
 
@@ -136,6 +137,7 @@ class HeldChild:
 
         Nothing is raised where the child was killed while it was held: it then died as the command would.
         """
+        self.is_released = True
         with suppress(BrokenPipeError):
             os.write(self._go, b"\0")
         os.close(self._go)

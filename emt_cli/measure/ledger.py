@@ -27,23 +27,38 @@ class Member:
     """None where there were no descriptors left: it is read by name then."""
     started_s: float
     """On the monotonic clock."""
+    number: int
+    """They are numbered as they are met."""
     ended_s: float | None = None
     is_reaped: bool = False
     """Set by the main thread when it has waited for it: its CPU time is among the orphans' from then on."""
     is_settled: bool = False
     """Whether the command line was read a second time: a fresh fork still shows its parent's."""
     ignores_children: bool = False
+    ignored_before: bool = False
+    """At the look before, too: then none of those who went between the two was waited for."""
     reaped_before_s: float = 0.0
     """What it had waited for already when it was met."""
+    dropped_s: float = 0.0
+    """CPU seconds, as last seen, of children that vanished while it ignored them."""
     owed_s: float = 0.0
-    """CPU seconds of its children that are gone: it should have waited for them."""
-    lost_s: float = 0.0
-    """What of that never turned up among its waited-for children: they vanished, CPU time and all."""
+    """CPU seconds of its other children that are gone: it should have waited for them."""
+    missing_s: float = 0.0
+    """What of that never turned up among its waited-for children: they have vanished as well."""
 
     @property
     def total_s(self) -> float:
         """Own CPU seconds and those of the children that it has waited for."""
         return self.stat.cpu_s + self.stat.reaped_s
+
+    @property
+    def is_zombie(self) -> bool:
+        return self.stat.state in "ZX"
+
+    @property
+    def lost_s(self) -> float:
+        """CPU seconds that were seen of children for which nobody waited."""
+        return self.dropped_s + self.missing_s
 
     def end(self, now_s: float) -> None:
         """It is known to be dead since now."""
@@ -52,10 +67,13 @@ class Member:
 
     def see(self, stat: linux.ProcessStat) -> None:
         """Take a fresh look in. A child is unlisted only after its time was added to its parent's, so what is
-        missing at the next look (less what two roundings to clock ticks may hide) will not come any more."""
+        missing at the next look (less what two roundings to clock ticks may hide) will not come any more.
+        Children of the dead were given to somebody else."""
         self.stat = stat
+        if self.is_zombie:
+            return
         missing_s = self.owed_s - (stat.reaped_s - self.reaped_before_s)
-        self.lost_s = max(0.0, missing_s - 2 * linux.CLOCK_TICK_S)
+        self.missing_s = max(0.0, missing_s - 2 * linux.CLOCK_TICK_S)
 
 
 class Ledger:
@@ -72,6 +90,7 @@ class Ledger:
         self._to_monotonic = -linux.suspended_s()
         self._files_left = most_files
         self._forgotten = 0
+        self._met = 0
 
     @property
     def count(self) -> int:
@@ -86,7 +105,7 @@ class Ledger:
     def meet(self, pid: int) -> Member | None:
         """Enter a process that is seen for the first time; None if it is gone already."""
         file = self._open(pid)
-        stat = read(file, pid)
+        stat = _read_exactly(file, pid)
         if stat is None:
             self._close(file)
             return None
@@ -96,14 +115,19 @@ class Ledger:
 
     def enter(self, stat: linux.ProcessStat, command: str, file: KeptFile | None = None) -> Member:
         """A member from its first look; not yet among the living or the dead."""
-        started_s = stat.started_s + self._to_monotonic
+        self._met += 1
         return Member(
-            stat=stat, command=command, file=file, started_s=started_s, reaped_before_s=stat.reaped_s
+            stat=stat,
+            command=command,
+            file=file,
+            started_s=stat.started_s + self._to_monotonic,
+            number=self._met,
+            reaped_before_s=stat.reaped_s,
         )
 
     def refresh(self, member: Member) -> bool:
         """Look again; False if it is gone. A kept descriptor never meets a reused PID."""
-        stat = read(member.file, member.stat.pid)
+        stat = _read_exactly(member.file, member.stat.pid)
         if stat is None or stat.started_s != member.stat.started_s:
             return False
         if not member.is_settled or stat.name != member.stat.name:
@@ -119,12 +143,21 @@ class Ledger:
         self._close(member.file)
         member.file = None
         self.lost_s += member.lost_s
-        parent = self.alive.get(member.stat.ppid)
-        if parent is not None and not member.is_reaped:
-            parent.owed_s += member.total_s
-            if parent.ignores_children:  # nobody waits: there is no later look to wait for either
-                parent.see(parent.stat)
+        if not member.is_reaped:
+            self._charge_parent(member)
         self.add_dead(member)
+
+    def _charge_parent(self, member: Member) -> None:
+        parent = self.alive.get(member.stat.ppid)
+        if parent is None or parent.number > member.number:  # another owner of that PID, or met too late
+            return
+        if parent.is_zombie:
+            return
+        # A zombie is waited for, whatever its parent says by now.
+        if parent.ignores_children and parent.ignored_before and not member.is_zombie:
+            parent.dropped_s += member.total_s
+        else:
+            parent.owed_s += member.total_s
 
     def add_dead(self, member: Member) -> None:
         self.dead.append(member)
@@ -162,6 +195,27 @@ def read(file: KeptFile | None, pid: int) -> linux.ProcessStat | None:
         return linux.parse_stat(file.read())
     except (OSError, ValueError, IndexError):
         return None
+
+
+def _read_exactly(file: KeptFile | None, pid: int) -> linux.ProcessStat | None:
+    """The same with its own CPU time to the nanosecond: /proc cuts user and system time to clock ticks.
+
+    The clock goes by PID; a time that this process cannot have by now is another's.
+    """
+    stat = read(file, pid)
+    if stat is None:
+        return None
+    try:
+        own_s = linux.cpu_clock_s(pid)
+    except OSError:
+        return stat
+    return stat._replace(cpu_s=own_s) if 0 <= own_s - stat.cpu_s < 3 * linux.CLOCK_TICK_S else stat
+
+
+def is_there(member: Member) -> bool:
+    """Whether the process still exists. Its times are left as they were: its children's were read before."""
+    stat = read(member.file, member.stat.pid)
+    return stat is not None and stat.started_s == member.stat.started_s
 
 
 def rows(members: Iterable[Member], origin_s: float, root: int, root_command: str) -> tuple[Process, ...]:

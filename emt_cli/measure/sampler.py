@@ -19,7 +19,7 @@ from typing import NamedTuple, Protocol
 
 from emt_cli.measure.cputime import CpuMeter
 from emt_cli.model import DeviceUse, Gap, GpuUse, Sample
-from emt_cli.sensors.base import Meter, Sensor, SharesDevices, meter
+from emt_cli.sensors.base import Meter, Rewinds, Sensor, SharesDevices, meter
 
 _MOST_PARTS = 20_000
 """Parts that wait for the journal; beyond that the oldest are lost, and counted."""
@@ -227,6 +227,8 @@ class SensorLoop(Loop):
         return now
 
     def _read(self, tick: int) -> None:
+        if tick == FIRST_TICK and isinstance(self.sensor, Rewinds):
+            self.sensor.rewind()
         t_s = self._update()
         if t_s >= self._next_usage_s or tick == LAST_TICK:
             self._next_usage_s = t_s + _USAGE_PERIOD_S
@@ -322,5 +324,6 @@ class Collector:
             tree_s = part.cpu_tree_s if part.cpu_tree_s is not None else tree_s
             machine_s = part.cpu_machine_s if part.cpu_machine_s is not None else machine_s
         before_s = 0.0 if self.last is None else self.last.t_s
-        t_s = max(before_s, max(part.t_s for part in parts) - origin_s)
+        # In microseconds, as samples.csv has it: what is worked out now and from the file is the same.
+        t_s = max(before_s, round(max(part.t_s for part in parts) - origin_s, 6))
         return Sample(t_s, tuple(energy_j), tuple(power_w), tree_s, machine_s)

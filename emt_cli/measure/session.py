@@ -30,6 +30,8 @@ _EDGE_LIMIT_S = 1.0
 _WRITE_LIMIT_S = 10.0
 """How long the last rows may take to reach the disk before they are given up."""
 _CLOCK_SET_S = 1.0
+_LONGEST_TICK_S = 1.0
+"""Energy is shared out over windows of a second, whatever the user's frequency: so often all is read."""
 
 
 class Options(Value):
@@ -89,6 +91,9 @@ def record(
     except LaunchError:
         raise
     except Exception as fault:
+        if not child.is_released:
+            child.abandon()
+            raise
         raise MeasuringFault(f"measuring failed: {fault}", session.wait_out()) from fault
     finally:
         session.clear_up()
@@ -112,7 +117,7 @@ class _Session:
         observer: Observer,
         options: Options,
     ) -> None:
-        base_s = 1.0 / options.frequency_hz
+        base_s = min(1.0 / options.frequency_hz, _LONGEST_TICK_S)
         self._options = options
         self._tree = tree
         self._observer = observer
@@ -126,7 +131,7 @@ class _Session:
             channels.extend(sensor.channels)
         self._loops: list[Loop] = [CpuLoop(self._cpu, base_s, RealClock()), *self._sensor_loops]
         self._writer = Writer(observer, Collector(self._loops, len(channels)), base_s)
-        self._draft = replace(draft, channels=tuple(channels), notices=tuple(notices))
+        self._draft = replace(draft, channels=tuple(channels), notices=(*draft.notices, *notices))
         self._status: int | None = None
 
     def prime(self) -> None:
@@ -223,6 +228,7 @@ class _Session:
             late=ticks.late,
             lost_rows=sum(loop.lost for loop in self._loops),
             own_cpu_s=time.process_time() - self._cpu.own_start_s,
+            own_total_cpu_s=time.process_time(),
             peak_memory_bytes=usage.ru_maxrss * 1024,
         )
 

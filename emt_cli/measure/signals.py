@@ -7,6 +7,7 @@ sent to emt.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -87,11 +88,13 @@ def _has_exited(pid: int) -> bool:
 
 
 def _take_stop(pid: int) -> int | None:
-    """The signal that has stopped the child since the last look; None if it runs."""
+    """The signal that has stopped the child since the last look; None if it runs, or has just ended."""
     stopped_by = None
-    while (event := os.waitid(os.P_PID, pid, os.WSTOPPED | os.WCONTINUED | os.WNOHANG)) is not None:
-        stopped_by = event.si_status if event.si_code == os.CLD_STOPPED else None
-    return stopped_by
+    with contextlib.suppress(ChildProcessError):  # ended since: a zombie does neither stop nor go on
+        while (event := os.waitid(os.P_PID, pid, os.WSTOPPED | os.WCONTINUED | os.WNOHANG)) is not None:
+            stopped_by = event.si_status if event.si_code == os.CLD_STOPPED else None
+        return stopped_by
+    return None
 
 
 def _stop_with(pid: int, number: int) -> None:

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from emt_cli.measure import linux
-from emt_cli.measure.ledger import Ledger, Member, rows
+from emt_cli.measure.ledger import Ledger, Member, is_there, rows
 from emt_cli.model import LateCpu, Process
 
 _LATE_S = 0.05
@@ -41,8 +41,8 @@ class Tree:
         self._me = os.getpid()
         self._lists_children = linux.has_children_files()
         self._ledger = Ledger(linux.spare_descriptors())
-        self._reaped: deque[tuple[Member, float, float]] = deque()
-        """Orphans that the main thread has reaped: since when, and how much CPU time is new to us."""
+        self._reaped: deque[tuple[Member, linux.ProcessStat, LateCpu]] = deque()
+        """Orphans that the main thread has reaped: their last look, and the CPU time that was new in it."""
         self._last_pass_s = 0.0
         self._most_s = 0.0
 
@@ -59,7 +59,7 @@ class Tree:
         orphans_s = self.orphans_s  # before the walk: who is reaped meanwhile must not count twice
         seen = self._walk() if self.is_visible else {}
         for member in [member for pid, member in self._ledger.alive.items() if pid not in seen]:
-            if self._ledger.refresh(member):  # given to another parent during the walk: still a descendant
+            if is_there(member):  # given to another parent during the walk: a descendant all the same
                 seen[member.stat.pid] = member
             else:
                 self._ledger.bury(member, now_s)
@@ -72,11 +72,15 @@ class Tree:
     def enter_reaped(self, now_s: float) -> None:
         """Put the reaped orphans into the books; what they used counts in the running series from now on."""
         while self._reaped:
-            member, since_s, unseen_s = self._reaped.popleft()
-            if unseen_s > _LATE_S:
-                self.late.append(LateCpu(start_s=since_s, end_s=now_s, cpu_s=unseen_s))
-            if self._ledger.find(member.stat) is None:
+            member, stat, late = self._reaped.popleft()
+            if late.cpu_s > _LATE_S:
+                self.late.append(LateCpu(start_s=late.start_s, end_s=now_s, cpu_s=late.cpu_s))
+            met = self._ledger.find(stat) if member.stat is stat else None
+            if met is not None:  # a pass came upon it in the same moment
+                met.is_reaped = True
+            elif member.stat is stat:  # never seen before
                 self._ledger.add_dead(member)
+            member.stat = stat
 
     def live_s(self) -> float:
         """CPU seconds of everyone but the root who was there at the last pass and was not reaped since."""
@@ -107,7 +111,8 @@ class Tree:
         while queue:
             pid = queue.pop()
             member = None if pid in seen else self._look_at(pid)
-            if member is not None:
+            # One that has moved behind a parent whose turn is yet to come is met again there.
+            if member is not None and (member.stat.ppid == self._me or member.stat.ppid in seen):
                 seen[pid] = member
                 queue.extend(self._children(member, by_parent))
 
@@ -123,6 +128,7 @@ class Tree:
     def _children(self, member: Member, by_parent: dict[int, list[int]] | None) -> list[int]:
         pid = member.stat.pid
         found = _children_of(pid, member.stat.threads, by_parent)
+        member.ignored_before = member.ignores_children
         if found:
             member.ignores_children = linux.ignores_sigchld(pid)
             if member.ignores_children:
@@ -141,7 +147,7 @@ class Tree:
 
     def _note_ends(self, seen: dict[int, Member], now_s: float) -> None:
         for member in seen.values():
-            if member.stat.state in "ZX":
+            if member.is_zombie:
                 member.end(now_s)
             if member.lost_s > 0 and not self.blind_spot:
                 stat = member.stat
@@ -168,6 +174,8 @@ class Tree:
         for pid in self._zombies():
             stat = linux.process_stat(pid) if self.is_visible else None
             member = None if stat is None else self._ledger.find(stat)
+            if member is not None:
+                member.is_reaped = True  # first, or the meter could take it for one that vanished
             usage = os.wait4(pid, 0)[2]
             if self.strangers and member is None:
                 continue
@@ -190,10 +198,11 @@ class Tree:
             since_s = member.started_s
         else:
             since_s = max(member.started_s, self._last_pass_s)
-            member.stat = stat
         member.is_reaped = True
         member.end(now_s)
-        self._reaped.append((member, since_s, spent_s - known_s))
+        # Its look is entered between two passes: in the middle of one, a child of it may be counted already.
+        late = LateCpu(start_s=since_s, end_s=now_s, cpu_s=spent_s - known_s)
+        self._reaped.append((member, stat, late))
 
     def _zombies(self) -> Iterator[int]:
         """Children that have ended and are to be reaped, each of them before the next is asked for."""

@@ -64,6 +64,12 @@ class Writer:
         self._stopped.set()
 
     def _live(self, origin_s: float, processes: Callable[[], tuple[Process, ...]]) -> None:
+        try:
+            self._write_until_stopped(origin_s, processes)
+        finally:  # the exit must not wait for a thread that a fault has ended
+            self.is_done.set()
+
+    def _write_until_stopped(self, origin_s: float, processes: Callable[[], tuple[Process, ...]]) -> None:
         next_table_s = origin_s + _TABLE_PERIOD_S
         while not self._stopped.wait(_FLUSH_S):
             now = time.monotonic()
@@ -72,7 +78,6 @@ class Writer:
                 next_table_s = now + _TABLE_PERIOD_S
                 self._guard(lambda: self._observer.write_processes(processes()))
         self._write(self._collector.take(LAST_TICK, origin_s))
-        self.is_done.set()
 
     def _write(self, samples: list[Sample]) -> None:
         if samples and not self._failed:
@@ -82,8 +87,12 @@ class Writer:
         try:
             write()
         except OSError as error:
-            self._failed = True
-            last = self._collector.last
-            since_s = 0.0 if last is None else last.t_s
-            reason = error.strerror or str(error)
-            self.notices.append(notice("journal_failed", t_s=since_s, reason=reason))
+            self._give_up(error.strerror or str(error))
+        except Exception as fault:  # noqa: BLE001 - it ends the observer, not the measuring, and is told
+            self._give_up(f"{type(fault).__name__}: {fault}")
+
+    def _give_up(self, reason: str) -> None:
+        self._failed = True
+        last = self._collector.last
+        since_s = 0.0 if last is None else last.t_s
+        self.notices.append(notice("journal_failed", t_s=since_s, reason=reason))

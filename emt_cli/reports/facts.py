@@ -78,10 +78,12 @@ def warning_texts(run: Run) -> list[tuple[str, str]]:
 
 
 def own_cost(run: Run) -> str:
-    """`0.12 CPU s, 610 mJ`: what the measuring cost; empty if unknown."""
+    """`0.12 CPU s in all, 0.02 CPU s while the command ran (41 mJ)`; empty if unknown."""
     joules = finite(run.energy.own_j) if run.energy is not None else None
-    costs = [f"{cpu_seconds(run.sampling.own_cpu_s)} CPU s"] if run.sampling.own_cpu_s > 0 else []
-    return ", ".join(costs + ([units.energy(joules)] if joules is not None else []))
+    total_s, own_s = run.sampling.own_total_cpu_s, run.sampling.own_cpu_s
+    costs = [f"{cpu_seconds(total_s)} CPU s in all"] if total_s else []
+    costs += [f"{cpu_seconds(own_s)} CPU s while the command ran"] if own_s else []
+    return ", ".join(costs) + (f" ({units.energy(joules)})" if own_s and joules is not None else "")
 
 
 def row_cells(run: Run) -> dict[str, str]:

@@ -28,6 +28,8 @@ from emt_cli.reports.words import can_draw, cells, clean, cut, cut_middle, encod
 
 _LABEL = 12
 _MOST_WARNINGS = 4
+_LONGEST_WARNING = 5
+"""Lines: the reason stands at the end, often behind a long path."""
 _NARROWEST = 30
 
 
@@ -42,7 +44,7 @@ def lines(
     width = max(width, _NARROWEST) - (0 if can_draw(encoding) else 2)  # room for `+-`
     said = _headline(run, width)
     facts = [*_energy(run), *_usage(run, width), *_carbon(run)]
-    facts += [("emt", f"{own} for the measuring itself")] if (own := own_cost(run)) else []
+    facts += [("emt", own)] if (own := own_cost(run)) else []
     facts += _details(run) if verbose else []
     for label, text in facts:
         said += _entry(label, text, width)
@@ -60,9 +62,9 @@ def _headline(run: Run, width: int) -> list[str]:
     return [f"emt: {cut_middle(command, width - 5)}", *(f"  {line}" for line in wrap(end, width - 2, 2))]
 
 
-def _entry(label: str, text: str, width: int) -> list[str]:
+def _entry(label: str, text: str, width: int, lines: int = 2) -> list[str]:
     """A labelled line; what does not fit goes on below, aligned, and is cut after a few lines."""
-    first, *rest = wrap(text, width - _LABEL, 2 if width >= 70 else 5)
+    first, *rest = wrap(text, width - _LABEL, lines if width >= 70 else 5)
     return [f"  {label:<{_LABEL - 2}}{first}", *(" " * _LABEL + line for line in rest)]
 
 
@@ -153,7 +155,7 @@ def _details(run: Run) -> Iterator[tuple[str, str]]:
 def _warnings(run: Run, width: int) -> list[str]:
     said: list[str] = []
     for happened, remedy in warning_texts(run)[:_MOST_WARNINGS]:
-        said += _entry("warning", happened, width)
+        said += _entry("warning", happened, width, _LONGEST_WARNING)
         said += [f"{'':<{_LABEL}}{line}" for line in _remedy(remedy, width)]
     if (more := len(run.notices) - _MOST_WARNINGS) > 0:
         said += _entry("", f"+{more} more: emt report", width)

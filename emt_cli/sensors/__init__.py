@@ -168,11 +168,13 @@ class _Gathered:
             self.sensors.append(outcome)
             locked = getattr(outcome, "unreadable", ())
             if locked:
+                remedy = getattr(outcome, "remedy", "") or "emt sensors shows what is read"
+                self.remedies[name] = remedy
                 self._note(
                     "sensor_denied",
                     sensor=name,
                     reason=f"left out, cannot be read: {', '.join(locked)}",
-                    remedy="emt sensors shows what is read; root may read the rest",
+                    remedy=remedy,
                 )
 
     def covers(self, domains: frozenset[str]) -> bool:

@@ -56,6 +56,13 @@ class SharesDevices(Protocol):
     def usage(self) -> Sequence[GpuUse]: ...
 
 
+@runtime_checkable
+class Rewinds(Protocol):
+    """A sensor that plays something: `rewind` takes it back to the beginning, just before the start edge."""
+
+    def rewind(self) -> None: ...
+
+
 class File(Protocol):
     """A kept-open kernel file: `read` gives its content of this moment, from the beginning."""
 
@@ -267,8 +274,8 @@ class Counter(Meter):
     """Cumulative joules of a counter or model channel.
 
     Raw values stay integers until after the subtraction. A step that no device could have made is held
-    back until the next reading tells a glitch (the old line goes on: nothing lost) from a reset (a new
-    line began: the stretch is a gap). A failed reading costs nothing if a later one arrives within half
+    back until later readings tell a glitch (the old line goes on: nothing lost) from a reset (a new line
+    began and moves: the stretch is a gap). A failed reading costs nothing if a later one arrives within half
     the wrap time.
     """
 
@@ -304,6 +311,8 @@ class Counter(Meter):
             self._suspect = None
         elif self._suspect is None:
             self._suspect = reading
+        elif reading.value == self._suspect.value:
+            return  # it stands still: garbage does, and a new line shows only when it moves
         elif self._accept(self._suspect, reading):
             self.resets += 1
             self._lose(last.t_s, self._suspect.t_s, "counter was reset")

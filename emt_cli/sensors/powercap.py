@@ -35,6 +35,8 @@ REMEDY = (
     "sudo systemd-tmpfiles --create emt.conf; then log in again. Or run emt as root."
 )
 
+_RELOAD = "see dmesg; reload the driver: sudo modprobe -r intel_rapl_msr; sudo modprobe intel_rapl_msr"
+
 _DEFAULT_MAX_W = 2000.0
 _LEAST_MAX_W = 500.0
 _MOST_CREDIBLE_W = 5000.0
@@ -65,16 +67,22 @@ class _Zone(NamedTuple):
 
 
 class Powercap:
-    """The readable zones as counters. `unreadable` names the zones that are there but locked."""
+    """The readable zones as counters. `unreadable` names the zones that are there but cannot be read, and
+    `remedy` says what to do about them."""
 
     name = NAME
     min_period_s = UPDATE_PERIOD_S
 
     def __init__(
-        self, channels: Iterable[Channel], files: Iterable[File], unreadable: tuple[str, ...]
+        self,
+        channels: Iterable[Channel],
+        files: Iterable[File],
+        unreadable: tuple[str, ...],
+        remedy: str = "",
     ) -> None:
         self.channels: Sequence[Channel] = tuple(channels)
         self.unreadable = unreadable
+        self.remedy = remedy
         self._files = tuple(files)
         self._reads = tuple(file.read for file in self._files)
 
@@ -119,7 +127,8 @@ def open_powercap(machine: Machine) -> Powercap:
         _refuse(locked, broken)
     readable = [zone for zone in zones if zone.folder in files]
     channels = _channels(machine, readable, files)
-    return Powercap(channels, (files[zone.folder] for zone in readable), tuple(locked + broken))
+    remedy = REMEDY if locked else _RELOAD if broken else ""
+    return Powercap(channels, (files[zone.folder] for zone in readable), tuple(locked + broken), remedy)
 
 
 def _refuse(locked: list[str], broken: list[str]) -> None:
@@ -130,8 +139,7 @@ def _refuse(locked: list[str], broken: list[str]) -> None:
             hint=REMEDY,
         )
     if broken:
-        raise Denied(broken[0], hint="see dmesg; reload the driver: sudo modprobe -r intel_rapl_msr; "
-                                     "sudo modprobe intel_rapl_msr")  # fmt: skip
+        raise Denied(broken[0], hint=_RELOAD)
     raise Absent(f"no RAPL zone under {FOLDER}")
 
 

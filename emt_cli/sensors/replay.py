@@ -5,10 +5,11 @@ old run with new eyes.
   folder, or a hand-written JSON file
   `{"channels": [{"id": "cpu0/package", "kind": "counter", ...}], "readings": [[t_s, v0, ...], ...],
   "repeat": false}`; see `recording`.
-- Time runs from the first `read`, which is the first row.
+- Time runs from the first `read`, which is the first row; `rewind` makes the next one the first.
 - Between two rows a counter or model runs on a straight line, wraps included, and is a gap if either row
   lacks it; where it was reset, the old value holds. A gauge holds the earlier row's value.
-- After the last row: the gap 'replay ended'; with `repeat`, the file starts over and counters count on.
+- After the last row: its values once more, at its time, then the gap 'replay ended'; with `repeat`, the
+  file starts over and counters count on.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class Replay:
         self._clock = clock
         self._start_s: float | None = None
         self._row = 0
+        self._latest_s = -math.inf
         self._gains = [_gain(channel, [row[n] for row in recording.values])
                        for n, channel in enumerate(recording.channels)]  # fmt: skip
 
@@ -45,12 +47,24 @@ class Replay:
         length_s, into_s, laps = times_s[-1] - times_s[0], now_s - self._start_s, 0
         if into_s > length_s:
             if not self._recording.is_repeated:
-                return [Gap(now_s, "replay ended")] * len(self.channels)
+                return self._last(self._start_s + length_s, now_s)
             laps = int(into_s // length_s)
             into_s %= length_s
         at_s = min(times_s[0] + into_s, times_s[-1])
         self._seek(at_s)
+        self._latest_s = now_s
         return [self._reading(n, now_s, at_s, laps) for n in range(len(self.channels))]
+
+    def rewind(self) -> None:
+        self._start_s, self._row, self._latest_s = None, 0, -math.inf
+
+    def _last(self, end_s: float, now_s: float) -> list[Reading | Gap]:
+        """The values of the last row, unless they have been told: nothing before them is lost."""
+        if self._latest_s >= end_s:
+            return [Gap(now_s, "replay ended")] * len(self.channels)
+        self._latest_s = end_s
+        self._seek(self._recording.times_s[-1])
+        return [self._reading(n, end_s, self._recording.times_s[-1], 0) for n in range(len(self.channels))]
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -6,10 +6,15 @@ It stands apart because every file of the store is written through it: inside an
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+from typing import TYPE_CHECKING
 
-from emt_cli.errors import RecordError
+from emt_cli.errors import OutputError, RecordError
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
 
 NETWORK_TYPES = frozenset(
     {
@@ -85,6 +90,16 @@ def is_temporary(name: str) -> bool:
     return name.startswith(".") and name.endswith(".tmp")
 
 
+def absolute(path: str) -> str:
+    """The path from the root on. Raises OutputError where it starts from a folder that is no longer there."""
+    try:
+        return os.path.abspath(path)
+    except FileNotFoundError:
+        raise OutputError(
+            f"{path} leads nowhere: the current folder was removed", hint="cd to a folder that is there"
+        ) from None
+
+
 def open_folder(path: str) -> int:
     """A descriptor of a folder that is not a link. Raises OSError."""
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -100,7 +115,7 @@ def make_folders(path: str, owner: Owner | None = None) -> None:
         os.mkdir(path, 0o700)
     except FileExistsError:
         if not os.path.isdir(path):
-            raise
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path) from None
         return
     if owner is not None:
         os.chown(path, *owner, follow_symlinks=False)
@@ -121,18 +136,30 @@ def open_regular(path: str) -> int:
 def read_limited(path: str, limit: int) -> bytes:
     """The whole of a regular file of at most `limit` bytes. Raises RecordError, saying what is wrong."""
     try:
-        fd = open_regular(path)
-        with open(fd, "rb") as file:
-            size = os.fstat(fd).st_size
-            data = file.read(limit + 1) if size <= limit else b""
+        with open_limited(path, limit) as file:
+            data = file.read(limit + 1)
     except OSError as error:
         raise RecordError(f"{path} cannot be read: {error.strerror}", hint=f"ls -ld {path}") from error
-    if max(size, len(data)) > limit:
-        raise RecordError(
-            f"{path} is larger than a record can be ({max(size, len(data)):,} bytes; the limit is {limit:,})",
-            hint="it is damaged or no record of emt",
-        )
+    if len(data) > limit:
+        raise _too_large(path, len(data), limit)
     return data
+
+
+def open_limited(path: str, limit: int) -> BinaryIO:
+    """A regular file of at most `limit` bytes, to be read bit by bit. Raises OSError and RecordError."""
+    fd = open_regular(path)
+    size = os.fstat(fd).st_size
+    if size > limit:
+        os.close(fd)
+        raise _too_large(path, size, limit)
+    return open(fd, "rb")
+
+
+def _too_large(path: str, size: int, limit: int) -> RecordError:
+    return RecordError(
+        f"{path} is larger than a record can be ({size:,} bytes; the limit is {limit:,})",
+        hint="it is damaged or no record of emt",
+    )
 
 
 def is_network(path: str, mountinfo: str = "/proc/self/mountinfo") -> bool:

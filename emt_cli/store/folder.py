@@ -98,10 +98,23 @@ class RunFolder:
             raise
         return folder
 
+    def keep_journal(self) -> str:
+        """A path at which this process finds the samples until it ends: by a descriptor of its own, since the
+        command may have removed the folder, and `finish` removes a local journal."""
+        path = self._journal_path or os.path.join(self.path, SAMPLES)
+        try:
+            kept = f"/proc/self/fd/{os.dup(self._journal_fd)}"
+        except OSError:  # out of descriptors
+            return path
+        return kept if os.path.exists(kept) else path
+
     @property
-    def journal(self) -> str:
-        """Where the samples are being written: in the folder, or beside it while it lies on a network."""
-        return self._journal_path or os.path.join(self.path, SAMPLES)
+    def is_there(self) -> bool:
+        """Whether `path` still is this folder: a command may have removed it (`git clean`, `rm -r`)."""
+        try:
+            return os.path.samestat(os.stat(self.path), os.fstat(self._folder_fd))
+        except OSError:
+            return False
 
     def begin(self, run: Run) -> None:
         """Take down what is known once the sensors are open: the channels become the journal's columns."""
@@ -174,8 +187,10 @@ class RunFolder:
             if name in FILES or disk.is_temporary(name):
                 os.unlink(name, dir_fd=self._folder_fd)
         self._drop_local_journal()
+        is_there = self.is_there
         self.close()
-        os.rmdir(self.path)
+        if is_there:
+            os.rmdir(self.path)
 
     # --- the journal ------------------------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ def root(environ: Mapping[str, str], home: str, configured: str | None) -> str:
     XDG_STATE_HOME that is not absolute is ignored, as its specification says.
     """
     if chosen := environ.get("EMT_STORE") or configured:
-        return os.path.abspath(home + chosen[1:] if chosen == "~" or chosen.startswith("~/") else chosen)
+        return disk.absolute(home + chosen[1:] if chosen == "~" or chosen.startswith("~/") else chosen)
     state = environ.get("XDG_STATE_HOME", "")
     return os.path.join(state if state.startswith("/") else os.path.join(home, ".local/state"), "emt", "runs")
 

@@ -99,17 +99,22 @@ def find(store: str, wanted: str) -> str:
             raise NotFoundError(
                 f"{wanted} is the beginning of {len(begun)} runs: {shown}", hint="give more of it"
             )
-    if wanted and "\0" not in wanted and os.path.exists(wanted):
+    if wanted and "\0" not in wanted and os.path.lexists(wanted):  # a broken link is told when it is read
         return os.path.abspath(wanted)
-    raise NotFoundError(f"there is no run {wanted}{_near(store, wanted)}", hint="emt runs lists them")
+    raise NotFoundError(
+        f"there is no run {wanted or repr(wanted)}{_near(store, wanted)}", hint="emt runs lists them"
+    )
 
 
 def _latest(store: str, back: int) -> str:
+    """The newest run that began: the record is there before the command starts, so that a folder without one
+    is of an emt that was killed earlier."""
     from itertools import islice
 
-    found = next(islice(entries(store), back, None), None)
+    begun = (one for one in entries(store) if os.path.lexists(os.path.join(one.path, names.RECORD)))
+    found = next(islice(begun, back, None), None)
     if found is None:
-        total = len(_folders(store))
+        total = sum(os.path.lexists(os.path.join(store, name, names.RECORD)) for _, name in _folders(store))
         what = "no run" if total == 0 else "1 run" if total == 1 else f"only {total} runs"
         raise NotFoundError(f"the store {store} holds {what}", hint="emt run -- COMMAND records one")
     return found.path
@@ -125,16 +130,19 @@ def _near(store: str, wanted: str) -> str:
 
 
 def _folders(store: str) -> list[tuple[str, str]]:
-    """The folders of a store, each with the time that it sorts by: its id's, else that of its last change."""
+    """The runs' folders of a store, each with the time that it sorts by: its id's, else that of its last
+    change. A folder that has neither the name nor a file of a run is somebody else's."""
     found = []
     try:
         with os.scandir(store) as items:
             for item in items:
                 if item.name.startswith(".") or not item.is_dir(follow_symlinks=False):
                     continue
-                key = item.name[:15] if ID_STAMP.match(item.name) else _stamp(item)
-                found.append((key, item.name))
-    except (FileNotFoundError, NotADirectoryError):
+                if ID_STAMP.match(item.name):
+                    found.append((item.name[:15], item.name))
+                elif any(os.path.lexists(os.path.join(item.path, name)) for name in names.FILES):
+                    found.append((_stamp(item), item.name))
+    except FileNotFoundError:
         return []
     except OSError as error:
         raise NotFoundError(

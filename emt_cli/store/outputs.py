@@ -63,13 +63,13 @@ class Output:
 
     @classmethod
     def plan(cls, spec: str, facts: Mapping[str, str], force: bool) -> Output:
-        """Fill in the placeholders; the suffix says the kind. Raises UsageError."""
+        """Fill in the placeholders; the suffix says the kind. Raises UsageError and OutputError."""
         text = _fill(spec, facts)
         if not text.strip() or "\0" in text:
             raise UsageError("-o needs a name", hint="for example -o run.json, -o runs.csv or -o folder")
         kinds: dict[str, Kind] = {".json": "json", ".csv": "csv"}
         kind = kinds.get(os.path.splitext(text)[1].lower(), "folder")  # "x.json/" has none
-        return cls(path=os.path.abspath(text), kind=kind, force=force)
+        return cls(path=disk.absolute(text), kind=kind, force=force)
 
     def check(self) -> None:
         """Make sure, before the command starts, that the target can be written. Raises OutputError."""
@@ -77,7 +77,7 @@ class Output:
         if not os.path.isdir(parent):
             raise OutputError(f"-o {self.path}: there is no folder {parent}", hint=f"mkdir -p {parent}")
         try:
-            if os.path.lexists(self.path):
+            if _is_taken(self.path):
                 self._check_taken()
             placing.probe(parent)
         except OSError as error:
@@ -140,6 +140,15 @@ class Output:
             )
         if self.kind != "folder" and not os.path.isfile(self.path) and os.path.exists(self.path):
             raise OutputError(f"-o {self.path} is no regular file", hint="choose a file name")
+
+
+def _is_taken(path: str) -> bool:
+    """As os.path.lexists, but a name that cannot be is no free one. Raises OSError."""
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _fill(spec: str, facts: Mapping[str, str]) -> str:

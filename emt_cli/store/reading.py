@@ -52,8 +52,8 @@ def parse(data: bytes, source: str) -> object:
         what = f"is not JSON: no UTF-8 text at byte {error.start}"
     except RecursionError:
         what = "is no record: it is nested too deeply"
-    except ValueError as error:  # an integer of thousands of digits
-        what = f"is no record: {error}"
+    except ValueError:  # the interpreter's limit, of 4300 digits unless somebody moved it
+        what = "is no record: it holds a number of thousands of digits"
     raise RecordError(f"{source} {what}", hint=_REMEDY)
 
 

@@ -6,17 +6,22 @@ Written without the csv module, which the run path would pay for; read with it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from emt_cli.errors import RecordError
 from emt_cli.model import Mark, Process
 from emt_cli.store.record import written_names
 from emt_cli.store.samples import cell
 
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
 LONGEST_CELL = 100_000
 """Characters of a command line that a table keeps: the csv module reads no cell above 131,072."""
 
 _LARGEST_FILE = 256 << 20
+_LONGEST_LINE = 4 << 20
+"""A few cells of `LONGEST_CELL` characters, four bytes and a quote each."""
 _MOST_ROWS = 1_000_000
 Row = TypeVar("Row", Process, Mark)
 
@@ -88,19 +93,27 @@ def _read(path: str, kind: type[Row]) -> Iterator[Row]:
 def rows_of(path: str) -> Iterator[tuple[int, list[str]]]:
     """The rows of a CSV file with their numbers, the header being 1. Raises RecordError."""
     import csv
-    import io
 
-    from emt_cli.store.disk import read_limited
+    from emt_cli.store.disk import open_limited
 
-    data = read_limited(path, _LARGEST_FILE)
     number = 0
     try:
-        text = io.StringIO(data.decode("utf-8", "surrogateescape"), newline="")
-        for number, cells in enumerate(csv.reader(text), start=1):
-            if number > _MOST_ROWS:
-                raise RecordError(f"{path} has more than {_MOST_ROWS:,} rows", hint=_REMEDY)
-            yield number, cells
+        with open_limited(path, _LARGEST_FILE) as file:
+            for number, cells in enumerate(csv.reader(_lines(file, path)), start=1):
+                if number > _MOST_ROWS:
+                    raise RecordError(f"{path} has more than {_MOST_ROWS:,} rows", hint=_REMEDY)
+                yield number, cells
     except csv.Error as error:
         raise RecordError(f"{path}: line {number + 1}: {error}", hint=_REMEDY) from error
+    except OSError as error:
+        raise RecordError(f"{path} cannot be read: {error.strerror}", hint=f"ls -ld {path}") from error
     if number == 0:
         raise RecordError(f"{path} is empty", hint=_REMEDY)
+
+
+def _lines(file: BinaryIO, path: str) -> Iterator[str]:
+    """The lines of a file as text; one that no table can have does not come into memory as a whole."""
+    while line := file.readline(_LONGEST_LINE):
+        if len(line) == _LONGEST_LINE:
+            raise RecordError(f"{path} has a line of more than {_LONGEST_LINE:,} bytes", hint=_REMEDY)
+        yield line.decode("utf-8", "surrogateescape")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 from emt_cli.analysis.energy import account
@@ -40,6 +41,9 @@ def channel(id: str = "cpu0/package", **facts: Any) -> Channel:
 
 def steady(rate: float) -> OfTime:
     return lambda t_s: rate * t_s
+
+
+TEN_WATTS, HALF_A_CPU, ONE_CPU = steady(10.0), steady(0.5), steady(1.0)
 
 
 def steps(*levels: tuple[float, float]) -> OfTime:
@@ -84,10 +88,10 @@ def samples(
 
 
 def run_of(
-    joules: OfTime | dict[str, OfTime] = steady(10.0),
+    joules: OfTime | dict[str, OfTime] = TEN_WATTS,
     *,
-    tree: OfTime | None = steady(0.5),
-    machine: OfTime | None = steady(1.0),
+    tree: OfTime | None = HALF_A_CPU,
+    machine: OfTime | None = ONE_CPU,
     duration_s: float = 10.0,
     frequency_hz: float = 10.0,
     cpu_every: int = 1,
@@ -102,8 +106,7 @@ def run_of(
     curves = [by_id[each.id] for each in channels]
     rows = samples(curves, tree, machine, times(duration_s, frequency_hz), cpu_every)
     powers = [
-        max((b.energy_j[n] - a.energy_j[n]) / (b.t_s - a.t_s) for a, b in zip(rows, rows[1:], strict=False))  # type: ignore[operator]
-        for n in range(len(channels))
+        max((curve(b.t_s) - curve(a.t_s)) / (b.t_s - a.t_s) for a, b in pairwise(rows)) for curve in curves
     ]
     known: dict[str, Any] = {
         "id": "20260101T000000Z-test-1",

@@ -8,15 +8,26 @@ from hypothesis import strategies as st
 
 from emt_cli.analysis.windows import FEWEST_STEPS, Window, windows
 from emt_cli.model import CpuTime, LateCpu, Sample
-from tests.analysis.examples import OfTime, energy_of, run_of, samples, steady, steps, times
+from tests.analysis.examples import (
+    HALF_A_CPU,
+    ONE_CPU,
+    TEN_WATTS,
+    OfTime,
+    energy_of,
+    run_of,
+    samples,
+    steady,
+    steps,
+    times,
+)
 
 FREQUENCIES = (0.1, 1.0, 3.0, 7.0, 10.0, 100.0, 1000.0)
 
 
 def cut(
-    joules: OfTime = steady(10.0),
-    tree: OfTime | None = steady(0.5),
-    machine: OfTime | None = steady(1.0),
+    joules: OfTime = TEN_WATTS,
+    tree: OfTime | None = HALF_A_CPU,
+    machine: OfTime | None = ONE_CPU,
     *,
     duration_s: float = 10.0,
     frequency_hz: float = 10.0,

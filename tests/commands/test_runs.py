@@ -149,7 +149,6 @@ def test_what_is_no_age_is_refused(text: str) -> None:
 @pytest.mark.parametrize(("columns", "has_time"), [("80", False), ("140", True)])
 def test_on_a_terminal_the_command_gives_way_first(
     store: Path,
-    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     columns: str,
     has_time: bool,
@@ -158,8 +157,7 @@ def test_on_a_terminal_the_command_gives_way_first(
 
     monkeypatch.setenv("COLUMNS", columns)
     run = put(store, 1, name="[bold]x")
-    runs._print_rich(list(entries(str(store))), str(store))
-    lines = capsys.readouterr().out.splitlines()
+    lines = runs._rich(list(entries(str(store))), str(store)).splitlines()
     assert lines[1].split()[:2] == [run.id, "[bold]x"]
     assert "30.1 J" in lines[1]
     assert "complete" in lines[1]

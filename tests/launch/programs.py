@@ -86,7 +86,6 @@ def _facts() -> dict[str, object]:
         "slack": _text("/proc/self/timerslack_ns"),
         "core filter": _text("/proc/self/coredump_filter"),
         "personality": _text("/proc/self/personality"),
-        "cgroup": _text("/proc/self/cgroup"),
         "folder": os.getcwd(),
         "niceness": os.getpriority(os.PRIO_PROCESS, 0),
         "scheduler": os.sched_getscheduler(0),

@@ -32,6 +32,14 @@ os._exit(0)  # what the interpreter's end costs would be missing from the number
 """
 """Uses so many CPU seconds, then tells how many it used: its own clock, which no other process shares."""
 
+CLOCKED = """
+import sys, time
+began = time.monotonic()
+while time.monotonic() < began + float(sys.argv[1]): time.sleep(0.01)
+print(began, time.monotonic())
+"""
+"""Takes so many seconds and tells when, by the clock that emt measures with."""
+
 FOREVER = "while True: pass"
 
 

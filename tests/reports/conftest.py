@@ -137,7 +137,7 @@ def measured() -> Run:
         host=Host(
             node="node17", cpu_model="Intel(R) Xeon(R) Gold 6248 CPU @ 2.50GHz", cpu_count=80, os="Linux"
         ),
-        sampling=Sampling(frequency_hz=10, ticks=124, late=2, own_cpu_s=0.12),
+        sampling=Sampling(frequency_hz=10, ticks=124, late=2, own_cpu_s=0.05, own_total_cpu_s=0.12),
         channels=tuple(channels),
         state="complete",
         duration_s=12.34,
@@ -216,7 +216,7 @@ def estimated() -> Run:
         name="unit tests",
         started_at="2025-01-02T10:15:00Z",
         host=Host(node="runner", cpu_model="AMD EPYC 7763 64-Core Processor", cpu_count=4, hypervisor="kvm"),
-        sampling=Sampling(frequency_hz=10, ticks=123, own_cpu_s=0.12),
+        sampling=Sampling(frequency_hz=10, ticks=123, own_cpu_s=0.05, own_total_cpu_s=0.12),
         channels=channels,
         state="complete",
         duration_s=12.3,

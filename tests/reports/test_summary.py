@@ -55,7 +55,7 @@ def test_the_measured_run_tells_everything_at_a_glance() -> None:
     assert facts["cpu"] == "118 CPU s of the tree in 14 processes"
     assert facts["CO2e"] == "22.3 mg ± 1.1 at FR 44.2 g/kWh, 2024 (location: time zone)"
     assert facts["like"] == "lighting a 10 W LED bulb for 17 s"
-    assert facts["emt"].startswith("0.12 CPU s, 610 mJ")
+    assert facts["emt"].startswith("0.12 CPU s in all, 0.050 CPU s while the command ran (610 mJ)")
     assert facts["record"] == STORED and facts["next"] == "emt report"
 
 

@@ -67,11 +67,34 @@ class TestReplay(SensorContract):
 
         def vanish() -> None:
             clock.now_s += 10
+            sensor.read()  # the last row is told once
 
         return sensor, vanish
 
 
 # --- playing ----------------------------------------------------------------------------------------
+
+
+def test_the_last_row_is_told_at_its_own_time_however_late_it_is_asked_for(tmp_path: Path) -> None:
+    player = Player(tmp_path, [COUNTER], [[0.0, 0.0], [1.0, 10.0]])
+    player.at(0.0)
+    player.at(0.75)
+    player.clock.now_s += 5
+    (reading,) = player.sensor.read()
+    assert (reading.t_s, reading.value) == (5001.0, 10.0)
+    assert player.sensor.read() == [Gap(player.clock.now_s, "replay ended")]
+
+
+def test_a_rewound_player_begins_again(tmp_path: Path) -> None:
+    player = Player(tmp_path, [COUNTER], [[0.0, 0.0], [1.0, 10.0]])
+    player.at(0.0)
+    player.at(0.5)
+    player.sensor.rewind()
+    (reading,) = player.sensor.read()
+    assert reading.value == 0.0
+    player.clock.now_s += 0.25
+    (reading,) = player.sensor.read()
+    assert reading.value == 2.5
 
 
 def test_time_runs_from_the_first_read_whatever_the_first_row_says(tmp_path: Path) -> None:

@@ -63,14 +63,16 @@ static void wait_for_all(void) {
 }
 
 static void wait_for_clocks(long long count) {
-    for (;;) {
+    for (int patience = 6000; patience > 0; patience--) {
         static char text[1 << 20];
         ssize_t size = pread(truth, text, sizeof text, 0);
         long long lines = 0;
         for (ssize_t i = 0; i < size; i++) lines += text[i] == '\n';
         if (lines >= count) return;
-        usleep(5000);
+        usleep(10000);
     }
+    fprintf(stderr, "shape: %lld clocks were never told\n", count);
+    abort();
 }
 
 static void hold_on(void) {

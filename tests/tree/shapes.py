@@ -108,16 +108,20 @@ class Stage:
                 env={**environment, "HOME": str(self.folder), **(settings or {})},
                 cwd=self.folder,
                 pass_fds=(truth, hold),
-                preexec_fn=limits,
+                preexec_fn=limits,  # noqa: PLW1509 - no threads here
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
             ) as running:
-                if during is not None:
-                    during(running)
-                # Who is left running may hold stdout and stderr open: emt's own end is what counts.
-                running.wait(timeout=100)
+                try:
+                    if during is not None:
+                        during(running)
+                    # Who is left running may hold stdout and stderr open: emt's own end is what counts.
+                    running.wait(timeout=100)
+                except BaseException:
+                    running.terminate()
+                    raise
                 told = read_truth(truth)
                 os.close(release)
                 out, err = running.communicate(timeout=20)

@@ -64,9 +64,7 @@ def test_time_before_the_command_is_not_counted(measure: Measure, own_group: Pat
     assert run.cpu["witnesses"]["cgroup"] == pytest.approx(run.truth.total_s, abs=0.01)
 
 
-def test_who_is_left_running_goes_back_to_the_group_it_would_be_in(
-    measure: Measure, own_group: Path
-) -> None:
+def test_who_is_left_running_goes_back_to_the_group_it_would_be_in(measure: Measure, own_group: Path) -> None:
     def look(emt: subprocess.Popen[str]) -> None:
         emt.wait(timeout=60)
         assert not _left_in(own_group)
@@ -162,7 +160,10 @@ def test_in_a_group_of_somebody_else_there_is_none_and_emt_goes_on(measure: Meas
 )
 def test_a_group_with_limits_is_left_alone(tmp_path: Path, name: str, text: str, is_harmless: bool) -> None:
     (tmp_path / name).write_text(text + "\n")
-    os.setxattr(tmp_path, "user.delegate", b"1")
+    try:
+        os.setxattr(tmp_path, "user.delegate", b"1")
+    except OSError:
+        pytest.skip("this file system keeps no attributes")
     if is_harmless:
         cgroup.check_harmless(str(tmp_path))
     else:

@@ -20,7 +20,10 @@ Measure = Callable[..., Measured]
 def as_nobody(root: None, environment: dict[str, str]) -> tuple[str, ...]:
     """A command before emt that makes it an ordinary user's."""
     words = [*AS_NOBODY, sys.executable, "-c", "import emt_cli.commands.run"]
-    if shutil.which("setpriv") is None or subprocess.run(words, env=environment, capture_output=True).returncode:
+    if (
+        shutil.which("setpriv") is None
+        or subprocess.run(words, check=False, env=environment, capture_output=True).returncode
+    ):
         pytest.skip("nobody cannot run this Python")
     return AS_NOBODY
 
@@ -31,7 +34,7 @@ def in_namespace(root: None) -> Callable[[str], tuple[str, ...]]:
 
     def before(arrangement: str, *flags: str) -> tuple[str, ...]:
         unshare = ("unshare", "-m", *flags, "sh", "-c", f'{arrangement} && exec "$@"', "sh")
-        if subprocess.run([*unshare, "true"], capture_output=True).returncode:
+        if subprocess.run([*unshare, "true"], check=False, capture_output=True).returncode:
             pytest.skip("namespaces are refused here")
         return unshare
 
@@ -123,7 +126,9 @@ def special(request: pytest.FixtureRequest, stage: Stage, root: None) -> Path:
 
 
 @pytest.mark.parametrize("options", [(), ("--no-perf",)], ids=["perf", "no perf"])
-@pytest.mark.parametrize("script", ["b20[@{} b150 (b150)w]w", "b20 {{[@{} b300]w}}u4"], ids=["child", "daemon"])
+@pytest.mark.parametrize(
+    "script", ["b20[@{} b150 (b150)w]w", "b20 {{[@{} b300]w}}u3"], ids=["child", "daemon"]
+)
 def test_what_perf_loses_at_an_exec_the_others_cover(
     measure: Measure, as_nobody: tuple[str, ...], special: Path, script: str, options: tuple[str, ...]
 ) -> None:
@@ -131,5 +136,7 @@ def test_what_perf_loses_at_an_exec_the_others_cover(
     run.assert_within(0.95)
     assert run.cpu["coverage"] == 1.0
     if not options:
-        assert run.cpu["witnesses"]["perf"] < 0.5 * run.truth.total_s, "perf followed: there is nothing to see"
+        assert run.cpu["witnesses"]["perf"] < 0.5 * run.truth.total_s, (
+            "perf followed: there is nothing to see"
+        )
         assert run.cpu["winner"] != "perf"

@@ -143,8 +143,7 @@ def test_a_stopped_emt_says_so_and_counts_right(measure: Measure) -> None:
 def test_two_thousand_living_processes_are_all_seen(measure: Measure) -> None:
     run = measure("2000(h)u2000 b600", "--no-perf")
     assert run.cpu["processes_seen"] == 2001
-    assert run.coverage >= 0.9  # two thousand times up to a tick are not in /proc
-    assert run.cpu["tree_s"] <= run.most_s
+    run.assert_within(0.95)
 
 
 def test_with_few_descriptors_all_are_seen_and_the_record_is_written(measure: Measure) -> None:
@@ -158,7 +157,9 @@ def test_with_few_descriptors_all_are_seen_and_the_record_is_written(measure: Me
     assert len(_processes(run)) == 301
 
 
-def test_the_command_keeps_its_own_descriptor_limit(emt: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+def test_the_command_keeps_its_own_descriptor_limit(
+    emt: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
     import resource
 
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -228,4 +229,3 @@ def _wait_for_child(pid: int) -> None:
             return
         time.sleep(0.01)
     raise AssertionError("the command was never started")
-

@@ -1,0 +1,245 @@
+"""What the command finds when it starts is what it would find without emt: bare and wrapped, side by side."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from tests.conftest import REPOSITORY
+from tests.launch import RUN, entering, need, need_root, only_record, program, records, started
+
+
+def facts(before: Sequence[str], environment: dict[str, str], folder: pathlib.Path) -> dict[str, Any]:
+    """What a process started like that inherits; its descriptors are files of this folder."""
+    path = folder / "facts.json"
+    path.unlink(missing_ok=True)
+    with open(folder / "stdout", "ab") as out, open(folder / "stderr", "ab") as err:
+        done = subprocess.run(
+            [*before, *program("facts", path)],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            env=environment,
+            cwd=folder,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 0, (folder / "stderr").read_text()
+    assert (folder / "stdout").stat().st_size == 0
+    return dict(json.loads(path.read_text()))
+
+
+CONDITIONS = {
+    "nothing special": [],
+    "hang-up ignored, as by nohup": ["ignore=HUP"],
+    "interrupts ignored, as in the background": ["ignore=INT", "ignore=QUIT"],
+    "children ignored": ["ignore=CHLD"],
+    "stops and a real-time signal ignored": ["ignore=TSTP", "ignore=TTOU", "ignore=RTMAX"],
+    "signals blocked": ["block=USR1", "block=TERM", "block=RTMIN", "block=CHLD"],
+    "stdin closed": ["close=0"],
+    "stdout closed": ["close=1"],
+    "stderr closed": ["close=2"],
+    "all three closed": ["close=0", "close=1", "close=2"],
+    "descriptors handed down": ["open=3", "open=4", "open=63"],
+    "limits and habits": [
+        *("umask=027", "nice=3", "cwd=/", "limit=NOFILE:64:", "limit=CORE:0:", "limit=STACK:4194304:"),
+        *("limit=CPU:1000:1000", "limit=NPROC:3000:"),
+    ],
+    "an alarm is set": ["alarm=1000"],
+}
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_the_command_inherits_what_it_would_inherit_without_emt(
+    environment: dict[str, str], tmp_path: pathlib.Path, condition: str
+) -> None:
+    before = entering(*CONDITIONS[condition])
+    bare = facts(before, environment, tmp_path)
+    wrapped = facts([*before, *RUN, "--"], environment, tmp_path)
+    assert wrapped == bare
+    assert only_record(environment)["exit"]["code"] == 0
+
+
+@pytest.mark.parametrize("locale", [{}, {"LC_ALL": "C"}, {"LANG": "C"}, {"LC_CTYPE": "C.UTF-8"}])
+def test_no_variable_is_added_whatever_the_locale(
+    environment: dict[str, str], locale: dict[str, str]
+) -> None:
+    environment = {key: value for key, value in environment.items() if key != "LANG"} | locale
+    bare = subprocess.run(["env"], env=environment, capture_output=True, check=True).stdout
+    wrapped = subprocess.run([*RUN, "--", "env"], env=environment, capture_output=True, check=True).stdout
+    assert wrapped == bare
+
+
+def test_signals_that_python_ignores_for_itself_are_at_their_default(environment: dict[str, str]) -> None:
+    """Python ignores SIGPIPE and SIGXFSZ at its own start; the command must not inherit that."""
+    lines = ["grep", "-E", "^Sig(Blk|Ign|Cgt)", "/proc/self/status"]
+    bare = subprocess.run([*entering(), *lines], env=environment, capture_output=True, check=True)
+    wrapped = subprocess.run([*entering(), *RUN, "--", *lines], env=environment, capture_output=True, check=True)
+    assert wrapped.stdout == bare.stdout
+    assert b"SigIgn:\t0000000000000000" in wrapped.stdout
+
+
+def test_an_alarm_that_was_set_rings_in_the_command(environment: dict[str, str]) -> None:
+    """`alarm` survives an exec: `perl -e 'alarm 60; exec @ARGV' CMD` is an old way to set a time limit."""
+    counting_down = [*entering("alarm=2"), *RUN, "--", "sleep", "60"]
+    assert subprocess.run(counting_down, env=environment, timeout=50, check=False).returncode == -14
+    assert only_record(environment)["exit"]["signal"] == 14
+
+
+def test_a_low_soft_limit_of_descriptors_is_raised_for_emt_alone(environment: dict[str, str]) -> None:
+    low = [*entering("limit=NOFILE:12:"), *RUN, "--", "sh", "-c", "ulimit -Sn"]
+    done = subprocess.run(low, env=environment, capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"12\n", b"")
+
+
+@pytest.mark.parametrize("limit", ["NOFILE:7:7", "NOFILE:10:10", "FSIZE:0:0", "NPROC:0:0", "AS:300000000:"])
+def test_too_little_of_anything_ends_with_the_commands_status_or_125_and_a_message(
+    environment: dict[str, str], tmp_path: pathlib.Path, limit: str
+) -> None:
+    done = subprocess.run(
+        [*entering(f"limit={limit}"), *RUN, "--", "sh", "-c", "exit 7"],
+        env=environment,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode in (7, 125)
+    assert done.stdout == b""
+    assert b"Traceback" not in done.stderr
+    assert done.returncode == 7 or done.stderr.startswith(b"emt: ")
+
+
+def test_the_command_reads_what_process_substitution_hands_to_it(environment: dict[str, str]) -> None:
+    line = '"$@" cat <(echo one) <(echo two)'
+    done = subprocess.run(
+        ["bash", "-c", line, "bash", *RUN, "--"], env=environment, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, b"one\ntwo\n")
+
+
+def test_a_pipe_ends_when_the_command_closes_it_not_when_emt_leaves(
+    environment: dict[str, str], tmp_path: pathlib.Path
+) -> None:
+    """A reader of the command's output, or of a descriptor that says `ready`, must not wait for emt."""
+    ready, tell = os.pipe()
+    read, feed = os.pipe()
+    over = tmp_path / "over"  # bash, since dash knows no descriptor of two digits
+    lines = f'echo up; exec <&- {tell}>&- >&-; until [ -e "$1" ]; do sleep 0.05; done'
+    with started(
+        [*RUN, "--", "bash", "-c", lines, "bash", str(over)],
+        env=environment,
+        stdin=read,
+        stdout=subprocess.PIPE,
+        pass_fds=[tell],
+    ) as emt:
+        os.close(tell)
+        os.close(read)
+        assert emt.stdout is not None
+        assert emt.stdout.read() == b"up\n"
+        assert os.read(ready, 1) == b""
+        with pytest.raises(BrokenPipeError):
+            os.write(feed, b"nobody reads any more")
+        assert emt.poll() is None
+        over.touch()
+        assert emt.wait(60) == 0
+    os.close(ready)
+    os.close(feed)
+
+
+# --- who the command is -----------------------------------------------------------------------------
+
+
+def test_user_gives_the_command_that_users_ids_groups_and_home(environment: dict[str, str]) -> None:
+    need_root()
+    line = 'id -u; id -g; id -G; echo "$HOME $USER $LOGNAME"; grep -E "^(Uid|Gid|CapEff)" /proc/self/status'
+    done = subprocess.run(
+        [*RUN, "--user", "nobody", "--", "sh", "-c", line], env=environment, capture_output=True, text=True
+    )
+    nobody = pwd.getpwnam("nobody")
+    groups = " ".join(map(str, os.getgrouplist("nobody", nobody.pw_gid)))
+    uids, gids = "\t".join([str(nobody.pw_uid)] * 4), "\t".join([str(nobody.pw_gid)] * 4)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        *(str(nobody.pw_uid), str(nobody.pw_gid), groups, f"{nobody.pw_dir} nobody nobody"),
+        *(f"Uid:\t{uids}", f"Gid:\t{gids}", "CapEff:\t0000000000000000"),
+    ]
+
+
+def test_root_stays_root_under_sudo_unless_told_otherwise(environment: dict[str, str]) -> None:
+    need_root()
+    sudo = {**environment, "SUDO_UID": "65534", "SUDO_GID": "65534", "SUDO_USER": "nobody"}
+    done = subprocess.run([*RUN, "--", "id", "-u"], env=sudo, capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (0, b"0\n")
+
+
+def test_root_without_the_right_to_change_users_says_so(environment: dict[str, str]) -> None:
+    need_root()
+    without = ["setpriv", "--bounding-set", "-setuid,-setgid", "--inh-caps", "-setuid,-setgid"]
+    need([*without, "true"], "setpriv cannot drop capabilities here")
+    done = subprocess.run(
+        [*without, *RUN, "--user", "nobody", "--", "id"], env=environment, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (125, b"")
+    assert b"cannot become user 'nobody'" in done.stderr
+
+
+AS_SOMEBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+
+
+@pytest.fixture
+def somebody(environment: dict[str, str]) -> Iterator[dict[str, str]]:
+    """The environment of an ordinary user with a home and a store of its own."""
+    need_root()
+    import typer
+
+    packages = pathlib.Path(typer.__file__).parent.parent
+    home = tempfile.mkdtemp(prefix="emt-somebody-", dir="/tmp")
+    os.chown(home, 65534, 65534)
+    theirs = {
+        **environment,
+        "HOME": home,
+        "EMT_STORE": f"{home}/store",
+        "TMPDIR": home,
+        "PYTHONPATH": f"{REPOSITORY}:{packages}",
+    }
+    try:
+        ready = ["env", *(f"{key}={value}" for key, value in theirs.items()), *AS_SOMEBODY, sys.executable]
+        need([*ready, "-c", "import emt_cli.commands"], "another user cannot run this Python")
+        yield theirs
+    finally:
+        shutil.rmtree(home)
+
+
+def test_an_ordinary_user_measures_into_a_store_of_its_own(somebody: dict[str, str]) -> None:
+    done = subprocess.run(
+        [*AS_SOMEBODY, *RUN, "--", "sh", "-c", "id -u; exit 7"],
+        env=somebody,
+        cwd=somebody["HOME"],
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (7, b"65534\n", b"")
+    assert only_record(somebody)["exit"]["code"] == 7
+
+
+def test_an_ordinary_user_may_not_become_another(somebody: dict[str, str]) -> None:
+    done = subprocess.run(
+        [*AS_SOMEBODY, *RUN, "--user", "daemon", "--", "id"],
+        env=somebody,
+        cwd=somebody["HOME"],
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (125, b"")
+    assert b"only root may run a command as 'daemon'" in done.stderr
+    assert records(somebody) == []
