@@ -6,6 +6,9 @@ since the wrapped command's own statuses must stay recognisable.
 
 from __future__ import annotations
 
+FAULTS = (OSError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RuntimeError)
+"""What other people's code (a plugin's sensor, an observer) may raise although it should not."""
+
 
 class EmtError(Exception):
     """Something a user can act on: `str(error)` says what happened and why, `hint` what to type."""

@@ -75,7 +75,10 @@ _CATALOGUE: dict[str, tuple[str, str]] = {
         "the run could not be stored in {path}: {reason}",
         "set EMT_STORE to a folder that can be written, or use -o",
     ),
-    "output_moved": ("{path} came into being during the run; the record is in {moved}", "look at both, and keep one"),
+    "output_moved": (
+        "{path} came into being during the run; the record is in {moved}",
+        "look at both, and keep one",
+    ),
     "samples_thinned": (
         "more than {limit} samples: the journal's rate was halved {times} time(s)",
         "energy is exact all the same; --max-samples sets the limit",

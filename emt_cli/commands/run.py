@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from emt_cli.commands.keeping import Keeping
+    from emt_cli.measure.session import MeasuringFault
     from emt_cli.sensors.base import Sensor
 
 app = typer.Typer(add_completion=False)
@@ -159,16 +160,17 @@ def run(
     words = [_SHELL, "-c", " ".join(command)] if shell else command
     draft = _draft(words, name, _tags(tag or ()), config, machine)
     keeping = _keeping(draft, config, output or (), is_forced=force)
-    measured = _measure(draft, keeping, config, machine, user)
+    from emt_cli.measure.session import MeasuringFault
+
     try:
+        measured = _measure(draft, keeping, config, machine, user)
         kept = _keep(_results(measured, keeping), keeping)
-        if config[keys.QUIET]:
-            _tell_failures(keeping.notices)
-        else:
-            _tell(kept, keeping.shown, is_verbose=verbose)
-    except Exception as fault:  # noqa: BLE001 - it is shown; the command has run and its status stands
-        _say_fault(fault, f"the record could not be completed: {fault}")
-    _leave(measured.exit)
+        _tell(kept, keeping, is_quiet=config[keys.QUIET], is_verbose=verbose)
+        ended = measured.exit
+    except MeasuringFault as fault:
+        _say_fault(fault)
+        ended = fault.exit
+    _leave(ended)
 
 
 def _tags(words: Sequence[str]) -> dict[str, str]:
@@ -230,7 +232,7 @@ def _keeping(draft: Run, config: Config, outputs: Sequence[str], *, is_forced: b
 
 
 def _measure(draft: Run, keeping: Keeping, config: Config, machine: Machine, user: str | None) -> Run:
-    """Run the command; its raw record. An EmtError means that it has not started."""
+    """Run the command; its raw record. Any error but a MeasuringFault means that it has not started."""
     from emt_cli.measure.launch import block_signals, find_user
     from emt_cli.measure.session import MeasuringFault, Options, record
 
@@ -257,25 +259,24 @@ def _measure(draft: Run, keeping: Keeping, config: Config, machine: Machine, use
             ),
             user=becoming,
         )
-    except MeasuringFault as fault:
-        _say_fault(fault.__cause__ or fault, str(fault))
-        _leave(fault.exit)
+    except MeasuringFault:
+        raise
     except BaseException:
         keeping.discard()
         raise
 
 
 def _results(run: Run, keeping: Keeping) -> Run:
-    """The run with its results. A fault in working them out is said; the raw record is kept all the same,
-    and `emt report` works them out anew."""
+    """The run with its results. Raises MeasuringFault once the raw record is kept: a report tries again."""
     from emt_cli.analysis import complete
+    from emt_cli.measure.session import MeasuringFault
 
     run = replace(run, samples=keeping.samples(run))
     try:
         return complete(run)
-    except Exception as fault:  # noqa: BLE001 - it is shown
-        _say_fault(fault, f"the results could not be worked out: {fault}")
-        return run
+    except Exception as fault:
+        _keep(run, keeping)
+        raise MeasuringFault(f"the results could not be worked out: {fault}", run.exit) from fault
 
 
 def _keep(run: Run, keeping: Keeping) -> Run:
@@ -300,36 +301,38 @@ def _keep(run: Run, keeping: Keeping) -> Run:
     return results[-1]
 
 
-def _tell(run: Run, shown: str | None, *, is_verbose: bool) -> None:
-    """The summary, on stderr if there is one; nobody's reading it is no reason to fail."""
+def _tell(run: Run, keeping: Keeping, *, is_quiet: bool, is_verbose: bool) -> None:
+    """The summary, on stderr if there is one. Raises MeasuringFault where it cannot be put into words."""
+    from emt_cli.commands import complain
+    from emt_cli.measure.session import MeasuringFault
     from emt_cli.reports.summary import lines
 
+    if is_quiet:  # but not about a record that is not where it was wanted
+        for each in keeping.notices:
+            if each.code in _NOT_KEPT:
+                complain(each.text, each.hint)
+        return
     stream = sys.stderr
     if stream is None:
         return
     try:
         width = os.get_terminal_size(stream.fileno()).columns if stream.isatty() else 80
-        text = lines(run, stored=shown, width=min(width, 100), verbose=is_verbose, encoding=stream.encoding)
+        text = lines(
+            run, stored=keeping.shown, width=min(width, 100), verbose=is_verbose, encoding=stream.encoding
+        )
         stream.write("\n".join(["", *text, ""]) if stream.isatty() else "\n".join([*text, ""]))
         stream.flush()
-    except OSError:
+    except OSError:  # nobody's reading it is no reason to fail
         return
+    except Exception as fault:
+        raise MeasuringFault(f"the summary could not be written: {fault}", run.exit) from fault
 
 
-def _tell_failures(notices: Sequence[Notice]) -> None:
-    """What even a quiet run says: that the record is not where it was wanted."""
-    from emt_cli.commands import complain
-
-    for each in notices:
-        if each.code in _NOT_KEPT:
-            complain(each.text, each.hint)
-
-
-def _say_fault(fault: BaseException, message: str) -> None:
+def _say_fault(fault: MeasuringFault) -> None:
     from emt_cli.commands import complain, show_traceback
 
-    show_traceback(fault)
-    complain(message, "please report this with the traceback above")
+    show_traceback(fault.__cause__ or fault)
+    complain(str(fault), fault.hint)
 
 
 def _leave(exit_: Exit) -> NoReturn:

@@ -6,6 +6,7 @@ the descriptors through which it is looked at again.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -56,6 +57,12 @@ class Member:
         return self.stat.state in "ZX"
 
     @property
+    def has_left_children(self) -> bool:
+        """Whether it is dead and its children went to another process of the tree, rather than to this one,
+        which marks those that it reaps."""
+        return self.is_zombie and self.stat.ppid != os.getpid()
+
+    @property
     def lost_s(self) -> float:
         """CPU seconds that were seen of children for which nobody waited."""
         return self.dropped_s + self.missing_s
@@ -68,9 +75,9 @@ class Member:
     def see(self, stat: linux.ProcessStat) -> None:
         """Take a fresh look in. A child is unlisted only after its time was added to its parent's, so what is
         missing at the next look (less what two roundings to clock ticks may hide) will not come any more.
-        Children of the dead were given to somebody else."""
+        The children of a dead one are gone to somebody else, who waits for them."""
         self.stat = stat
-        if self.is_zombie:
+        if self.has_left_children:
             return
         missing_s = self.owed_s - (stat.reaped_s - self.reaped_before_s)
         self.missing_s = max(0.0, missing_s - 2 * linux.CLOCK_TICK_S)
@@ -151,7 +158,7 @@ class Ledger:
         parent = self.alive.get(member.stat.ppid)
         if parent is None or parent.number > member.number:  # another owner of that PID, or met too late
             return
-        if parent.is_zombie:
+        if parent.has_left_children:
             return
         # A zombie is waited for, whatever its parent says by now.
         if parent.ignores_children and parent.ignored_before and not member.is_zombie:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from math import ceil, inf
 from typing import NamedTuple, Protocol
 
+from emt_cli.errors import FAULTS
 from emt_cli.measure.cputime import CpuMeter
 from emt_cli.model import DeviceUse, Gap, GpuUse, Sample
 from emt_cli.sensors.base import Meter, Rewinds, Sensor, SharesDevices, meter
@@ -29,8 +30,6 @@ _USAGE_PERIOD_S = 1.0
 _STALE_S = 0.02
 """A reading at the start edge that is older than this at the start is taken again."""
 FIRST_TICK, LAST_TICK = -1, 2**62
-_FAULTS = (OSError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RuntimeError)
-"""What another package's sensor may raise although it should not: it ends as a gap, not as a dead loop."""
 
 
 class Clock(Protocol):
@@ -208,13 +207,13 @@ class SensorLoop(Loop):
         return self._clock.wait(until_s)
 
     def _warm_up(self) -> None:
-        with suppress(*_FAULTS):  # it will show again at the first reading that counts
+        with suppress(*FAULTS):  # it will show again at the first reading that counts
             self.sensor.read()
 
     def _update(self) -> float:
         try:
             readings = self.sensor.read()
-        except _FAULTS as fault:
+        except FAULTS as fault:
             return self._fail(f"{type(fault).__name__}: {fault}")
         for each, reading in zip(self.meters, readings, strict=True):
             each.update(reading)

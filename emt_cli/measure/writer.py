@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from emt_cli.errors import FAULTS
 from emt_cli.measure.sampler import LAST_TICK, Collector
 from emt_cli.model import Notice, Process, Run, Sample
 from emt_cli.notices import notice
@@ -88,7 +89,7 @@ class Writer:
             write()
         except OSError as error:
             self._give_up(error.strerror or str(error))
-        except Exception as fault:  # noqa: BLE001 - it ends the observer, not the measuring, and is told
+        except FAULTS as fault:  # it ends the observer, not the measuring
             self._give_up(f"{type(fault).__name__}: {fault}")
 
     def _give_up(self, reason: str) -> None:

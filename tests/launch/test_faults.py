@@ -43,7 +43,6 @@ FAULTS = {
     "at the first thread after the start": "import emt_cli.measure.writer as m; m.Writer.start = fault",
     "in its clock": "import emt_cli.measure.cputime as m; m.CpuMeter.read = fault",
     "in the tree": "import emt_cli.measure.tree as m; m.Tree.pass_over = fault",
-    "in the journal": "import emt_cli.store.folder as m; m.RunFolder.append = fault",
     "in the results": "import emt_cli.analysis as m; m.complete = fault",
     "in the record": "import emt_cli.store.folder as m; m.RunFolder.finish = fault",
     "in the summary": "import emt_cli.reports.summary as m; m.lines = fault",
@@ -77,6 +76,20 @@ def test_a_fault_of_emt_changes_neither_the_commands_end_nor_its_output(
     assert done.returncode == {"exit 7": 7, "kill -TERM $$": -signal.SIGTERM}[end]
     assert done.stdout == b"mine\n"
     assert b"a fault of emt" in done.stderr
+
+
+def test_a_fault_of_the_journal_is_noted_in_the_record_and_costs_no_time(broken: Break) -> None:
+    environment = broken(
+        textwrap.dedent(RAISING) + "import emt_cli.store.folder as m; m.RunFolder.append = fault"
+    )
+    begun_s = time.monotonic()
+    done = subprocess.run(
+        [*RUN, "--", "sh", "-c", "exit 7"], env=environment, capture_output=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (7, b"")
+    assert time.monotonic() - begun_s < 9  # the ten seconds that a hanging disk is given
+    warnings = [each["text"] for each in only_record(environment)["warnings"]]
+    assert any("a fault of emt" in text for text in warnings)
 
 
 def test_a_fault_with_no_stderr_to_tell_it_does_not_write_to_stdout(broken: Break) -> None:
@@ -124,7 +137,7 @@ def sensor(environment: dict[str, str], tmp_path: pathlib.Path) -> Iterator[Brea
                     name = "test"
                     min_period_s = 0.01
                     channels = (Channel(id="test", sensor="test", device="test", domain="other",
-                                        kind="gauge", provenance="measured", unit=1.0, max_power_w=100.0),)
+                                        kind="gauge", provenance="measured", source="test", unit=1.0, max_power_w=100.0),)
                     reads = 0
                     def read(self):
                         self.reads += 1

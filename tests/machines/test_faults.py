@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.simulation import Fault, SimulatedMachine, Zone, constant
+from tests.simulation import Fault, SimulatedMachine, Stat, Zone, constant
 
 from .conftest import CLOCKED, Measured
 
@@ -223,14 +223,17 @@ def test_a_sensor_that_hangs_at_the_start_does_not_keep_the_command_from_startin
     simulate: Simulate, measure: Measure, first_read: int
 ) -> None:
     stuck = Fault(kind="block", value=FOR_EVER_S, first_read=first_read)
-    measured = measure(simulate(package(stuck)), command=clocked(0.6))
+    machine = simulate(package(stuck), stat=Stat(cpus=8, neighbour_cpus=4))
+    measured = measure(machine, command=clocked(0.6))
     began_s, ended_s = clock(measured)
     assert began_s - measured.began_s < PATIENCE_S
     assert measured.ended_s - ended_s < PATIENCE_S
     (gap,) = measured.gaps("cpu0/package")
     assert (gap["start_s"], gap["end_s"]) == pytest.approx((0, measured.duration_s), abs=1e-6)
     assert measured.energy["machine_high_j"] >= PACKAGE_W * measured.duration_s
-    # the other sensor's joules are those of the run, not of the second that was waited for this one
+    # What others tell is of the run, not of the second that was waited for this sensor: four CPUs were busy.
+    steps_s = 2 * 8 * 0.01
+    assert measured.record["cpu_time"]["machine_s"] == pytest.approx(4 * measured.duration_s, abs=steps_s)
     memory, facts = measured.channel("ram"), next(c for c in measured.record["channels"] if c["id"] == "ram")
     assert memory["machine_j"] == pytest.approx(facts["idle_w"] * measured.duration_s, rel=0.02)
     assert "clock_changed" not in measured.codes

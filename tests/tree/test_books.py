@@ -17,6 +17,7 @@ from emt_cli.measure.cputime import CpuMeter
 from emt_cli.measure.tree import Tree, strangers
 from emt_cli.sensors.base import Machine
 from tests.tree.kernel import ME, Kernel, installed
+from tests.tree.shapes import Stage
 
 
 @pytest.fixture
@@ -276,24 +277,10 @@ def test_what_an_orphan_used_after_it_was_seen_is_spread_from_then_on(kernel: Ke
 # --- the real kernel ----------------------------------------------------------------------------------
 
 
-def test_a_long_list_of_children_is_read_to_its_end() -> None:
+def test_a_long_list_of_children_is_read_to_its_end(stage: Stage) -> None:
     """The kernel gives a page at a time, some six hundred children."""
-    hold, release = os.pipe()
-    pids = []
-    for _ in range(1000):
-        pid = os.fork()
-        if pid == 0:
-            os.close(release)
-            os.read(hold, 1)
-            os._exit(0)
-        pids.append(pid)
-    try:
-        assert set(pids) <= set(linux.children(os.getpid()))
-    finally:
-        os.close(release)
-        os.close(hold)
-        for pid in pids:
-            os.waitpid(pid, 0)
+    with stage.playing("1000(h)u1000 h", clocks=1001) as pid:
+        assert len(set(linux.children(pid))) == 1000
 
 
 def test_who_was_here_before_is_known(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,7 +69,7 @@ def test_without_perf_they_are_seen_by_nobody_and_no_figure_is_claimed(
 
 
 def test_children_that_vanish_by_nocldwait_are_missed(measure: Measure) -> None:
-    run = measure("c(b900)w b900", "--no-perf")
+    run = measure("c(b900)w b600", "--no-perf")
     assert run.cpu["coverage"] is None
     assert "vanished without being waited for" in run.cpu["blind_spot"]
     assert run.cpu["tree_s"] <= run.most_s
@@ -187,7 +187,7 @@ def _groups(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     )
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     script=st.lists(st.recursive(burns, _groups, max_leaves=8), min_size=1, max_size=4).map("".join),
     has_perf=st.booleans(),
