@@ -74,18 +74,23 @@ def job(environ: Mapping[str, str]) -> Job | None:
                 scheduler=scheduler,
                 id=environ[job_id],
                 node=environ.get(node, ""),
-                rank=int(number) if number.isdigit() else None,
+                rank=_whole(number),
                 step=environ.get(step, ""),
                 task=environ.get(task, ""),
             )
     return None
 
 
+def _whole(text: str) -> int | None:
+    """A number of a variable, which may hold anything."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else None
+
+
 def reserved_cpus(read: Read, environ: Mapping[str, str], cpus: int) -> float | None:
     """CPUs that belong to this job alone, by Slurm, a cpuset or a CPU quota; None: nothing is reserved."""
     found = [float(cpus)]
-    if environ.get("SLURM_JOB_ID") and environ.get("SLURM_CPUS_ON_NODE", "").isdigit():
-        found.append(float(environ["SLURM_CPUS_ON_NODE"]))
+    if environ.get("SLURM_JOB_ID") and (granted := _whole(environ.get("SLURM_CPUS_ON_NODE", ""))) is not None:
+        found.append(float(granted))
     for path in _own_cgroups(read):
         found.extend(_limits(read, path))
     least = min(found)

@@ -17,6 +17,9 @@ from emt_cli.store.folder import RunFolder
 from emt_cli.store.library import create
 from emt_cli.store.outputs import facts_of, plan
 
+_LARGEST_ID = 2**32 - 2
+"""The one above means "leave it as it is" to chown(2)."""
+
 
 class Keeping:
     """The journal of a run while it goes on, and everything that is written when it is over.
@@ -204,10 +207,11 @@ class _Journal:
 
 def invoking_user() -> tuple[int, int] | None:
     """Whom the record belongs to when root runs emt through sudo."""
-    user, group = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")
-    if os.geteuid() != 0 or not user.isdigit() or not group.isdigit():
+    ids = [os.environ.get(name, "") for name in ("SUDO_UID", "SUDO_GID")]
+    if os.geteuid() != 0 or not all(text.isascii() and text.isdigit() for text in ids):
         return None
-    return int(user), int(group)
+    user, group = (int(text[:11]) for text in ids)
+    return (user, group) if max(user, group) <= _LARGEST_ID else None
 
 
 def home() -> str:

@@ -101,7 +101,7 @@ def _seen(channel: Channel, is_counted: bool, before: Reading | Gap, after: Read
 
 def _power(channel: Channel, before: Reading | Gap, after: Reading | Gap) -> tuple[float | None, str]:
     """Watts between two readings, or None and why. A counter that did not move tells nothing."""
-    from emt_cli.sensors.base import meter
+    from emt_cli.sensors.meters import meter
 
     for reading in (before, after):
         if isinstance(reading, Gap):

@@ -126,7 +126,7 @@ def _places(environ: Mapping[str, str], cwd: str, home: str, system: str) -> Ite
 def _trusted(uid: int, environ: Mapping[str, str]) -> frozenset[int]:
     """Whose project files count: the user's, root's and, under sudo, those of whoever called it."""
     caller = environ.get("SUDO_UID", "") if uid == 0 else ""
-    return frozenset({0, uid, int(caller)} if caller.isascii() and caller.isdigit() else {0, uid})
+    return frozenset({0, uid, int(caller[:11])} if caller.isascii() and caller.isdigit() else {0, uid})
 
 
 def _from_file(

@@ -6,7 +6,6 @@ the descriptors through which it is looked at again.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -30,6 +29,7 @@ class Member:
     """On the monotonic clock."""
     number: int
     """They are numbered as they are met."""
+    is_root: bool = False
     ended_s: float | None = None
     is_reaped: bool = False
     """Set by the main thread when it has waited for it: its CPU time is among the orphans' from then on."""
@@ -58,9 +58,9 @@ class Member:
 
     @property
     def has_left_children(self) -> bool:
-        """Whether it is dead and its children went to another process of the tree, rather than to this one,
-        which marks those that it reaps."""
-        return self.is_zombie and self.stat.ppid != os.getpid()
+        """Whether it is dead and its children may have gone to another process of the tree. Those of the root
+        come to us, and are marked when they are reaped."""
+        return self.is_zombie and not self.is_root
 
     @property
     def lost_s(self) -> float:
@@ -89,7 +89,8 @@ class Ledger:
     Only the meter's thread changes it. Other threads look up single members, or take copies of the lists.
     """
 
-    def __init__(self, most_files: int) -> None:
+    def __init__(self, root: int, most_files: int) -> None:
+        self._root = root
         self.alive: dict[int, Member] = {}
         self.dead: list[Member] = []
         self.lost_s = 0.0
@@ -129,6 +130,7 @@ class Ledger:
             file=file,
             started_s=stat.started_s + self._to_monotonic,
             number=self._met,
+            is_root=stat.pid == self._root,
             reaped_before_s=stat.reaped_s,
         )
 
@@ -225,22 +227,21 @@ def is_there(member: Member) -> bool:
     return stat is not None and stat.started_s == member.stat.started_s
 
 
-def rows(members: Iterable[Member], origin_s: float, root: int, root_command: str) -> tuple[Process, ...]:
+def rows(members: Iterable[Member], origin_s: float, root_command: str) -> tuple[Process, ...]:
     """The process table, times counted from `origin_s`; most CPU time first."""
-    table = [_row(member, origin_s, root, root_command) for member in members]
+    table = [_row(member, origin_s, root_command) for member in members]
     return tuple(sorted(table, key=lambda row: row.cpu_s, reverse=True))
 
 
-def _row(member: Member, origin_s: float, root: int, root_command: str) -> Process:
+def _row(member: Member, origin_s: float, root_command: str) -> Process:
     stat = member.stat
-    is_root = stat.pid == root
     return Process(
         pid=stat.pid,
         ppid=stat.ppid,
         name=stat.name,
-        command=root_command if is_root else member.command,
+        command=root_command if member.is_root else member.command,
         started_s=max(0.0, member.started_s - origin_s),
         ended_s=None if member.ended_s is None else max(0.0, member.ended_s - origin_s),
         cpu_s=stat.cpu_s,
-        is_left_running=member.ended_s is None and not is_root,
+        is_left_running=member.ended_s is None and not member.is_root,
     )

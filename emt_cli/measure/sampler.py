@@ -20,7 +20,8 @@ from typing import NamedTuple, Protocol
 from emt_cli.errors import FAULTS
 from emt_cli.measure.cputime import CpuMeter
 from emt_cli.model import DeviceUse, Gap, GpuUse, Sample
-from emt_cli.sensors.base import Meter, Rewinds, Sensor, SharesDevices, meter
+from emt_cli.sensors.base import Rewinds, Sensor, SharesDevices
+from emt_cli.sensors.meters import Meter, meter
 
 _MOST_PARTS = 20_000
 """Parts that wait for the journal; beyond that the oldest are lost, and counted."""

@@ -30,6 +30,8 @@ _EDGE_LIMIT_S = 1.0
 _WRITE_LIMIT_S = 10.0
 """How long the last rows may take to reach the disk before they are given up."""
 _CLOCK_SET_S = 1.0
+_LONGEST_COMMAND = 4096
+"""Characters of a process' command line, as for those read from /proc; the run itself has all of its own."""
 _LONGEST_TICK_S = 1.0
 """Energy is shared out over windows of a second, whatever the user's frequency: so often all is read."""
 
@@ -207,7 +209,7 @@ class _Session:
         self._tree.collect(time.monotonic())
 
     def _processes(self) -> tuple[Process, ...]:
-        return self._tree.processes(self._origin_s, " ".join(self._draft.command))
+        return self._tree.processes(self._origin_s, " ".join(self._draft.command)[:_LONGEST_COMMAND])
 
     def _stop_loops(self) -> None:
         for loop in self._loops:

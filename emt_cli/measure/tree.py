@@ -40,7 +40,7 @@ class Tree:
         self.is_visible = linux.processes_are_visible()
         self._me = os.getpid()
         self._lists_children = linux.has_children_files()
-        self._ledger = Ledger(linux.spare_descriptors())
+        self._ledger = Ledger(root, linux.spare_descriptors())
         self._reaped: deque[tuple[Member, linux.ProcessStat, LateCpu]] = deque()
         """Orphans that the main thread has reaped: their last look, and the CPU time that was new in it."""
         self._last_pass_s = 0.0
@@ -84,18 +84,16 @@ class Tree:
 
     def live_s(self) -> float:
         """CPU seconds of everyone but the root who was there at the last pass and was not reaped since."""
-        return sum(m.total_s for m in list(self._ledger.alive.values()) if not self._is_accounted(m))
+        members = list(self._ledger.alive.values())
+        return sum(member.total_s for member in members if not member.is_root and not member.is_reaped)
 
     def processes(self, origin_s: float, root_command: str) -> tuple[Process, ...]:
         """The process table, times counted from `origin_s`; most CPU time first."""
         members = [*self._ledger.dead, *self._ledger.alive.values()]
-        return rows(members, origin_s, self.root, root_command)
+        return rows(members, origin_s, root_command)
 
     def close(self) -> None:
         self._ledger.close()
-
-    def _is_accounted(self, member: Member) -> bool:
-        return member.is_reaped or member.stat.pid == self.root
 
     def _walk(self) -> dict[int, Member]:
         by_parent = None if self._lists_children else linux.children_by_parent()

@@ -111,6 +111,7 @@ class Output:
         if self.kind == "folder" and folder is not None and folder.path == self.path:
             return Path(self.path)
         try:
+            disk.make_folders(os.path.dirname(self.path), owner)  # the command may have removed it
             if self.kind == "folder":
                 return Path(placing.put_folder(self.path, run, folder, force=self.force, owner=owner))
             if self.kind == "csv":

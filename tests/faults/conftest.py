@@ -1,4 +1,4 @@
-"""What the fault tests share: a sensor of exactly 10 W, a disk that is soon full, and what a message must be."""
+"""What the fault tests share: a sensor of exactly 10 W, a disk that is soon full, what a message must be."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def ten_watts(environment: dict[str, str], tmp_path: pathlib.Path) -> None:
 
 
 def assert_ten_watts(record: dict[str, Any]) -> None:
-    """The machine's joules are 10 W over the duration. The counter is exact; 2 % is a late reading's share."""
+    """The machine's joules are 10 W over the duration; the counter is exact, 2 % is for late readings."""
     assert record["duration_s"] > 0.3, "too short to tell"
     assert record["energy"]["machine_j"] == pytest.approx(WATTS * record["duration_s"], rel=0.02)
 

@@ -1,4 +1,4 @@
-"""Settings that are broken, hostile or somebody else's: named with file, line and key, before anything starts.
+"""Settings that are broken, hostile or somebody else's: named with file, line and key before anything starts.
 
 What each kind of file comes to is `tests.test_config`'s; here is what every command does with it.
 """

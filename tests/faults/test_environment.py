@@ -1,4 +1,4 @@
-"""Surroundings that lack what everybody has: home, current folder, terminal, locale, descriptors, memory."""
+"""Surroundings that lack what everybody has: home, current folder, terminal, locale, streams."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from tests.conftest import EMT
 
-from .conftest import Done, assert_says, assert_ten_watts, mentions
+from .conftest import Done, assert_says, mentions
 
 Emt = Callable[..., Done]
 
@@ -22,13 +22,16 @@ ENDING = ["sh", "-c", "exit 7"]
 
 
 def bare(
-    arguments: Sequence[str], environment: Mapping[str, str], *unset: str, before: Sequence[str] = (), **options: Any
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    *unset: str,
+    before: Sequence[str] = (),
+    **options: Any,
 ) -> Done:
     """emt without some variables, and with other words before it."""
     left = {name: value for name, value in environment.items() if name not in unset}
-    return subprocess.run(
-        [*before, *EMT, *arguments], env=left, capture_output=True, text=True, check=False, timeout=120, **options
-    )  # fmt: skip
+    options = {"timeout": 120, "text": True, "capture_output": True, "check": False, **options}
+    return subprocess.run([*before, *EMT, *arguments], env=left, **options)  # noqa: PLW1510 - among the options
 
 
 # --- home -------------------------------------------------------------------------------------------
@@ -63,18 +66,19 @@ def test_a_read_only_home_costs_the_record_in_the_store_and_nothing_else(
 # --- the current folder -----------------------------------------------------------------------------
 
 
-def in_a_removed_folder(arguments: Sequence[str], environment: Mapping[str, str], folder: pathlib.Path) -> Done:
+def in_a_removed_folder(
+    arguments: Sequence[str], environment: Mapping[str, str], folder: pathlib.Path
+) -> Done:
     folder.mkdir(exist_ok=True)
     script = 'cd "$0" && rmdir "$0" && exec "$@"'
     return bare(arguments, environment, before=["sh", "-c", script, str(folder)])
 
 
-def test_in_a_folder_that_was_removed_the_command_runs(
+def test_in_a_folder_that_was_removed_everything_else_can_be_read(
     environment: dict[str, str], tmp_path: pathlib.Path
 ) -> None:
     gone = tmp_path / "gone"
-    done = in_a_removed_folder(["run", "-q", "--", "false"], environment, gone)  # a shell would complain
-    assert (done.returncode, done.stderr) == (1, "")
+    assert in_a_removed_folder(["run", "-q", "--", "true"], environment, gone).returncode == 0
     for reader in (["report"], ["runs"], ["config"], ["sensors"]):
         done = in_a_removed_folder(reader, environment, gone)
         assert (done.returncode, done.stderr) == (0, ""), reader
@@ -102,16 +106,19 @@ def test_a_store_from_a_folder_that_was_removed_leads_nowhere_and_that_is_said(
 # --- terminal and locale ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("columns", ["nonsense", "-5", "0", "1", "9" * 30])
-@pytest.mark.parametrize("term", [None, "", "nonsense"])
-def test_a_terminal_that_makes_no_sense_shows_a_report(
-    emt: Emt, environment: dict[str, str], columns: str, term: str | None
-) -> None:
-    if term is None:
-        emt("run", "-q", "--", "true")
-    variables = {"COLUMNS": columns, **({"TERM": term} if term is not None else {})}
-    if term is not None:
-        emt("run", "-q", "--", "true")
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"COLUMNS": "nonsense"},
+        {"COLUMNS": "-5", "TERM": ""},
+        {"COLUMNS": "0", "TERM": "nonsense"},
+        {"COLUMNS": "1"},
+        {"COLUMNS": "9" * 30},
+    ],
+    ids=str,
+)
+def test_a_terminal_that_makes_no_sense_shows_a_report(emt: Emt, variables: dict[str, str]) -> None:
+    emt("run", "-q", "--", "true")
     for reader in ("report", "runs"):
         done = emt(reader, env=variables)
         assert (done.returncode, done.stderr) == (0, ""), reader
@@ -163,33 +170,46 @@ def test_without_path_the_command_is_looked_for_where_the_system_says(
     assert (done.returncode, done.stderr) == (0, "")
 
 
-# --- what the system refuses ------------------------------------------------------------------------
+# --- variables that others have set (nobody's list had these) -----------------------------------------
 
 
-@pytest.mark.parametrize("limit", ["-n 32", "-s 256", "-c 0", "-l 0"])
-def test_tight_limits_are_met_or_told(
-    environment: dict[str, str], tmp_path: pathlib.Path, ten_watts: None, limit: str
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"SLURM_JOB_ID": "1", "SLURM_PROCID": "9" * 40, "SLURM_CPUS_ON_NODE": "9" * 400},
+        {"SLURM_JOB_ID": "\x1b[31m", "SLURM_PROCID": "-1", "SLURM_CPUS_ON_NODE": "²"},
+        {"PBS_JOBID": "7[].server", "PMI_RANK": "none"},
+        {"SUDO_UID": "²", "SUDO_GID": "³"},
+        {"SUDO_UID": "9" * 5000, "SUDO_GID": "9" * 5000},
+        {"SUDO_UID": str(2**32 - 1), "SUDO_GID": str(2**32 - 1)},
+        {"TZ": ":No/Such/Zone"},
+        {"TZ": "x" * 100_000},
+        {"LC_ALL": "xx_YY.nonsense"},
+        {"XDG_CONFIG_HOME": "\n", "XDG_STATE_HOME": "relative"},
+        {"CUDA_VISIBLE_DEVICES": "-1,²,GPU-x"},
+    ],
+    ids=" ".join,
+)
+def test_variables_that_make_no_sense_harm_neither_the_run_nor_its_record(
+    emt: Emt, environment: dict[str, str], variables: dict[str, str]
 ) -> None:
-    before = ["sh", "-c", f'ulimit {limit}; exec "$@"', "sh"]
-    target = str(tmp_path / "run.json")
-    done = bare(
-        ["run", "-q", "-o", target, "--", "sh", "-c", "sleep 0.4; exit 7"], environment, before=before, cwd=tmp_path
-    )  # fmt: skip
+    done = emt("run", "-q", "--", *ENDING, env=variables)
     assert (done.returncode, done.stderr) == (7, "")
-    assert_ten_watts(json.loads((tmp_path / "run.json").read_text()))
+    done = emt("report", "--get", "exit.code", env=variables)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "7\n", "")
 
 
-@pytest.mark.parametrize("limit", [6, 8, 10, 12])
-def test_with_too_few_descriptors_either_all_goes_well_or_nothing_starts(
-    environment: dict[str, str], tmp_path: pathlib.Path, limit: int
-) -> None:
-    before = ["sh", "-c", f'ulimit -n {limit}; exec "$@"', "sh"]
-    done = bare(["run", "-q", "--", "touch", "started"], environment, before=before, cwd=tmp_path)
-    assert (tmp_path / "started").exists() is (done.returncode == 0)
-    if done.returncode:
-        assert done.returncode == 125
-        assert_says(done, "Too many open files", "ulimit -a")
-        assert not os.path.exists(environment["EMT_STORE"]) or not os.listdir(environment["EMT_STORE"])
+def test_the_longest_command_line_that_there_is_can_be_read_again(emt: Emt, tmp_path: pathlib.Path) -> None:
+    """Linux takes 2 MiB of arguments; a reader of records bounds its texts at 1 MiB."""
+    done = emt("run", "-q", "-o", "run.csv", "-o", "run.json", "--", "true", *["x" * 100_000] * 15)
+    assert (done.returncode, done.stderr) == (0, "")
+    for reader in (["report"], ["report", "run.csv"], ["report", "run.json", "--format", "csv"], ["runs"]):
+        done = emt(*reader)
+        assert (done.returncode, done.stderr) == (0, ""), reader
+        assert "true xxx" in done.stdout.replace("\n", " ")
+
+
+# --- readers and streams -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -204,9 +224,7 @@ def test_a_reader_that_leaves_after_the_first_line_hears_nothing(
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize(
-    ("closed", "status"), [("2>&-", 0), ("<&-", 0), (">&-", 1), ("<&- >&- 2>&-", 1)]
-)
+@pytest.mark.parametrize(("closed", "status"), [("2>&-", 0), ("<&-", 0), (">&-", 1), ("<&- >&- 2>&-", 1)])
 def test_closed_standard_streams_break_no_reader(
     emt: Emt, environment: dict[str, str], tmp_path: pathlib.Path, closed: str, status: int
 ) -> None:

@@ -1,6 +1,6 @@
 """Records that are damaged, hostile or no records at all: told in two lines, in little memory, and at once.
 
-Every way in which a single value can be wrong is `store.test_record`'s; here are whole files, and the commands.
+Every way in which a single value can be wrong is `store.test_record`'s; here are whole files and commands.
 """
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ def test_two_hundred_megabytes_are_refused_in_little_memory(
 def test_two_hundred_megabytes_of_samples_are_read_in_little_memory(
     environment: dict[str, str], folder: pathlib.Path
 ) -> None:
-    """Zeros after the last row, as a file system leaves them after a crash: no rows, and no reason to fail."""
+    """Zeros after the last row, as a file system leaves them after a crash: no rows, no reason to fail."""
     before = (folder / "samples.csv").read_text().count("\n")
     os.truncate(folder / "samples.csv", 200 << 20)
     done = subprocess.run(
@@ -219,9 +219,7 @@ def _poisoned(value: Any) -> Any:
     if isinstance(value, dict):
         fixed = {"state", "started_at", "kind", "provenance", "scope", "total", "idle_policy", "id", "within"}
         fixed |= {"channel", "device", "rule", "basis", "domain", "winner"}
-        return {
-            key: item if key in fixed else _poisoned(item) for key, item in value.items()
-        }
+        return {key: item if key in fixed else _poisoned(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_poisoned(item) for item in value]
     return EVIL + value if isinstance(value, str) else value
@@ -265,9 +263,7 @@ def test_names_full_of_escapes_are_run_and_never_shown_raw(
 # --- half-written -----------------------------------------------------------------------------------
 
 
-def test_half_written_runs_are_stepped_over_and_cleared_away(
-    emt: Emt, environment: dict[str, str]
-) -> None:
+def test_half_written_runs_are_stepped_over_and_cleared_away(emt: Emt, environment: dict[str, str]) -> None:
     """What a kill can leave: a folder without files, one whose journal has no header, a temporary file."""
     assert emt("run", "-q", "-n", "whole", "--", "true").returncode == 0
     store = pathlib.Path(environment["EMT_STORE"])

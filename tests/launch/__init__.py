@@ -50,6 +50,15 @@ def until(look: Callable[[], Result], what: str) -> Result:
     return found
 
 
+def finished(
+    command: Sequence[str | bytes], environment: dict[str, str], **options: Any
+) -> subprocess.CompletedProcess[bytes]:
+    """A command that was waited for, with what it wrote."""
+    return subprocess.run(
+        command, env=environment, capture_output=True, timeout=LIMIT_S, check=False, **options
+    )
+
+
 @contextlib.contextmanager
 def started(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
     """A command in the background, in a process group of its own; whatever it leaves there is killed."""
@@ -125,6 +134,19 @@ def counting(
 def children(pid: int) -> list[int]:
     """The children of a process' first thread."""
     return [int(child) for child in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def members_of_session(leader: int) -> list[int]:
+    """Whoever is in the session, its leader too if that lives."""
+    pids = [int(entry.name) for entry in pathlib.Path("/proc").iterdir() if entry.name.isdigit()]
+    return [pid for pid in pids if _session_of(pid) == leader]
+
+
+def _session_of(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return -1
 
 
 def child_of(pid: int) -> int:

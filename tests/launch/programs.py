@@ -71,7 +71,9 @@ def _facts() -> dict[str, object]:
             flags = fcntl.fcntl(fd, fcntl.F_GETFL)
             descriptors[fd] = (os.readlink(f"/proc/self/fd/{fd}"), flags, os.isatty(fd))
     limits = {
-        name: resource.getrlimit(getattr(resource, name)) for name in dir(resource) if name.startswith("RLIMIT_")
+        name: resource.getrlimit(getattr(resource, name))
+        for name in dir(resource)
+        if name.startswith("RLIMIT_")
     }
     umask = os.umask(0)
     return {
@@ -126,7 +128,8 @@ def enter(*words: str) -> None:
     """Change what a process inherits, then become the command after `--`.
 
     Words: `close=FD`, `open=FD`, `ignore=SIG`, `block=SIG`, `umask=OCTAL`, `nice=N`, `alarm=S`,
-    `limit=NAME:SOFT:HARD`, `unset=NAME`, `cwd=PATH`, `group`, `session`, `terminal` (takes the terminal on 0).
+    `limit=NAME:SOFT:HARD`, `unset=NAME`, `cwd=PATH`, `group`, `session`,
+    `terminal` (takes the one on descriptor 0).
     """
     at = words.index("--")
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and ignored is inherited
@@ -153,7 +156,7 @@ def _limit(value: str) -> None:
     resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (int(soft), int(hard) if hard else before[1]))
 
 
-_ENTER = {
+_ENTER: dict[str, Callable[[str], object]] = {
     "close": lambda value: os.close(int(value)),
     "open": _open,
     "ignore": lambda value: signal.signal(_signal(value), signal.SIG_IGN),
@@ -171,15 +174,15 @@ _ENTER = {
 
 
 def orphans() -> None:
-    """Make ten orphans that end at once; leave with 0 when their new parent has reaped them all."""
+    """Make ten orphans; leave with 0 when our own parent has become theirs and has reaped them all."""
     read, write = os.pipe()
     if not os.fork():
         parent = os.getpid()
         for _ in range(10):
             if not os.fork():
-                os.write(write, f"{os.getpid()}\n".encode())
                 while os.getppid() == parent:
                     time.sleep(0.001)
+                os.write(write, f"{os.getpid()} {os.getppid()}\n".encode())
                 os._exit(0)
         os._exit(0)
     os.close(write)
@@ -187,9 +190,10 @@ def orphans() -> None:
     text = b""
     while block := os.read(read, 4096):
         text += block
-    pids = text.split()
-    assert len(pids) == 10
-    _until(lambda: not any(os.path.exists(b"/proc/" + pid) for pid in pids))
+    pairs = [line.split() for line in text.splitlines()]
+    assert len(pairs) == 10
+    assert {int(parent) for _, parent in pairs} == {os.getppid()}
+    _until(lambda: not any(os.path.exists(b"/proc/" + pid) for pid, _ in pairs))
 
 
 def strangers(ended: str, *_: str) -> None:

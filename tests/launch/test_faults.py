@@ -15,14 +15,25 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.launch import RUN, child_of, counting, is_gone, only_record, records, started, state, until
+from tests.launch import (
+    RUN,
+    child_of,
+    counting,
+    finished,
+    is_gone,
+    only_record,
+    records,
+    started,
+    state,
+    until,
+)
 
 Break = Callable[[str], dict[str, str]]
 
 
 @pytest.fixture
 def broken(environment: dict[str, str], tmp_path: pathlib.Path) -> Break:
-    """`broken(code)`: an environment in which emt's interpreter runs `code` first."""
+    """`broken(RAISING + FAULTS[where])`: an environment in which emt's interpreter runs `code` first."""
     folder = tmp_path / "fault"
     folder.mkdir()
 
@@ -34,11 +45,19 @@ def broken(environment: dict[str, str], tmp_path: pathlib.Path) -> Break:
 
 
 RAISING = """
-    def fault(*arguments, **options):
-        raise RuntimeError("a fault of emt")
+def fault(*arguments, **options):
+    raise RuntimeError("a fault of emt")
+
+def at_first_use(module, name):
+    real = getattr(module, name)
+    def first(*arguments):
+        setattr(module, name, real)
+        fault()
+    setattr(module, name, first)
+
 """
 FAULTS = {
-    "while it waits": "import emt_cli.measure.session as m; m.wait_for_exit = fault",
+    "while it waits": "import emt_cli.measure.session as m; at_first_use(m, 'wait_for_exit')",
     "when the command is over": "import emt_cli.measure.cputime as m; m.CpuMeter.finish = fault",
     "at the first thread after the start": "import emt_cli.measure.writer as m; m.Writer.start = fault",
     "in its clock": "import emt_cli.measure.cputime as m; m.CpuMeter.read = fault",
@@ -54,38 +73,16 @@ FAULTS = {
 def test_a_fault_of_emt_changes_neither_the_commands_end_nor_its_output(
     broken: Break, where: str, end: str
 ) -> None:
-    if where == "while it waits":
-        # wait_for_exit is what waiting out a fault needs too: only its first use fails
-        code = textwrap.dedent(RAISING) + textwrap.dedent("""
-            import emt_cli.measure.session as m
-            real = m.wait_for_exit
-            def once(*arguments):
-                m.wait_for_exit = real
-                fault()
-            m.wait_for_exit = once
-        """)
-    else:
-        code = textwrap.dedent(RAISING) + FAULTS[where]
-    done = subprocess.run(
-        [*RUN[:-1], "--", "sh", "-c", f"echo mine; {end}"],
-        env=broken(code),
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
+    done = finished([*RUN[:-1], "--", "sh", "-c", f"echo mine; {end}"], broken(RAISING + FAULTS[where]))
     assert done.returncode == {"exit 7": 7, "kill -TERM $$": -signal.SIGTERM}[end]
     assert done.stdout == b"mine\n"
     assert b"a fault of emt" in done.stderr
 
 
 def test_a_fault_of_the_journal_is_noted_in_the_record_and_costs_no_time(broken: Break) -> None:
-    environment = broken(
-        textwrap.dedent(RAISING) + "import emt_cli.store.folder as m; m.RunFolder.append = fault"
-    )
+    environment = broken(RAISING + "import emt_cli.store.folder as m; m.RunFolder.append = fault")
     begun_s = time.monotonic()
-    done = subprocess.run(
-        [*RUN, "--", "sh", "-c", "exit 7"], env=environment, capture_output=True, timeout=60, check=False
-    )
+    done = finished([*RUN, "--", "sh", "-c", "exit 7"], environment)
     assert (done.returncode, done.stdout) == (7, b"")
     assert time.monotonic() - begun_s < 9  # the ten seconds that a hanging disk is given
     warnings = [each["text"] for each in only_record(environment)["warnings"]]
@@ -93,18 +90,13 @@ def test_a_fault_of_the_journal_is_noted_in_the_record_and_costs_no_time(broken:
 
 
 def test_a_fault_with_no_stderr_to_tell_it_does_not_write_to_stdout(broken: Break) -> None:
-    environment = broken(textwrap.dedent(RAISING) + FAULTS["when the command is over"])
-    done = subprocess.run(
-        ["sh", "-c", '"$@" 2>&-', "sh", *RUN, "--", "sh", "-c", "echo mine; exit 7"],
-        env=environment,
-        capture_output=True,
-        check=False,
-    )
+    environment = broken(RAISING + FAULTS["when the command is over"])
+    done = finished(["sh", "-c", '"$@" 2>&-', "sh", *RUN, "--", "sh", "-c", "echo mine; exit 7"], environment)
     assert (done.returncode, done.stdout) == (7, b"mine\n")
 
 
 def test_after_a_fault_signals_still_reach_the_command(broken: Break, tmp_path: pathlib.Path) -> None:
-    environment = broken(textwrap.dedent(RAISING) + "import emt_cli.measure.tree as m; m.Tree.collect = fault")
+    environment = broken(RAISING + "import emt_cli.measure.tree as m; m.Tree.collect = fault")
     with counting(tmp_path, environment, stderr=subprocess.PIPE) as (emt, counter):
         child = child_of(emt.pid)
         os.kill(child, signal.SIGSTOP)  # whatever changes about a child makes emt collect orphans
@@ -136,8 +128,8 @@ def sensor(environment: dict[str, str], tmp_path: pathlib.Path) -> Iterator[Brea
                 class TestSensor:
                     name = "test"
                     min_period_s = 0.01
-                    channels = (Channel(id="test", sensor="test", device="test", domain="other",
-                                        kind="gauge", provenance="measured", source="test", unit=1.0, max_power_w=100.0),)
+                    channels = (Channel(id="test", sensor="test", device="test", domain="other", kind="gauge",
+                                        provenance="measured", source="test", max_power_w=100.0),)
                     reads = 0
                     def read(self):
                         self.reads += 1
@@ -169,13 +161,7 @@ def sensor(environment: dict[str, str], tmp_path: pathlib.Path) -> Iterator[Brea
 def test_a_sensor_that_fails_or_blocks_changes_nothing_for_the_command(sensor: Break, body: str) -> None:
     environment = sensor(body)
     begun_s = time.monotonic()
-    done = subprocess.run(
-        [*RUN, "-F", "100", "--", "sh", "-c", "sleep 0.2; exit 7"],
-        env=environment,
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
+    done = finished([*RUN, "-F", "100", "--", "sh", "-c", "sleep 0.2; exit 7"], environment)
     assert (done.returncode, done.stdout) == (7, b"")
     assert time.monotonic() - begun_s < 30
     record = only_record(environment)
@@ -214,9 +200,7 @@ def test_a_disk_that_hangs_does_not_hold_up_the_command_or_the_exit_for_ever(
         session._WRITE_LIMIT_S = run._WRITE_LIMIT_S = 0.2
         folder.RunFolder.append = folder.RunFolder.finish = lambda *_: threading.Event().wait()
     """)
-    done = subprocess.run(
-        [*RUN, "--", "sh", "-c", "exit 7"], env=environment, capture_output=True, timeout=60, check=False
-    )
+    done = finished([*RUN, "--", "sh", "-c", "exit 7"], environment)
     assert done.returncode == 7
     assert [record["state"] for record in records(environment)] == ["running"]
     assert b"could not be written within" in done.stderr
@@ -230,8 +214,6 @@ def test_settings_for_the_users_own_python_change_nothing(
     environment: dict[str, str], variables: dict[str, str]
 ) -> None:
     """They are meant for the program that is measured, and emt gets them too."""
-    done = subprocess.run(
-        [*RUN, "--", "sh", "-c", "exit 7"], env={**environment, **variables}, capture_output=True, check=False
-    )
+    done = finished([*RUN, "--", "sh", "-c", "exit 7"], {**environment, **variables})
     assert (done.returncode, done.stdout, done.stderr) == (7, b"", b"")
     assert only_record(environment)["exit"]["code"] == 7

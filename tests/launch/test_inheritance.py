@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import pwd
+import select
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,18 @@ from typing import Any
 import pytest
 
 from tests.conftest import REPOSITORY
-from tests.launch import RUN, entering, need, need_root, only_record, program, records, started
+from tests.launch import (
+    LIMIT_S,
+    RUN,
+    entering,
+    finished,
+    need,
+    need_root,
+    only_record,
+    program,
+    records,
+    started,
+)
 
 
 def facts(before: Sequence[str], environment: dict[str, str], folder: pathlib.Path) -> dict[str, Any]:
@@ -75,16 +87,14 @@ def test_no_variable_is_added_whatever_the_locale(
     environment: dict[str, str], locale: dict[str, str]
 ) -> None:
     environment = {key: value for key, value in environment.items() if key != "LANG"} | locale
-    bare = subprocess.run(["env"], env=environment, capture_output=True, check=True).stdout
-    wrapped = subprocess.run([*RUN, "--", "env"], env=environment, capture_output=True, check=True).stdout
-    assert wrapped == bare
+    assert finished([*RUN, "--", "env"], environment).stdout == finished(["env"], environment).stdout
 
 
 def test_signals_that_python_ignores_for_itself_are_at_their_default(environment: dict[str, str]) -> None:
     """Python ignores SIGPIPE and SIGXFSZ at its own start; the command must not inherit that."""
     lines = ["grep", "-E", "^Sig(Blk|Ign|Cgt)", "/proc/self/status"]
-    bare = subprocess.run([*entering(), *lines], env=environment, capture_output=True, check=True)
-    wrapped = subprocess.run([*entering(), *RUN, "--", *lines], env=environment, capture_output=True, check=True)
+    bare = finished([*entering(), *lines], environment)
+    wrapped = finished([*entering(), *RUN, "--", *lines], environment)
     assert wrapped.stdout == bare.stdout
     assert b"SigIgn:\t0000000000000000" in wrapped.stdout
 
@@ -92,13 +102,13 @@ def test_signals_that_python_ignores_for_itself_are_at_their_default(environment
 def test_an_alarm_that_was_set_rings_in_the_command(environment: dict[str, str]) -> None:
     """`alarm` survives an exec: `perl -e 'alarm 60; exec @ARGV' CMD` is an old way to set a time limit."""
     counting_down = [*entering("alarm=2"), *RUN, "--", "sleep", "60"]
-    assert subprocess.run(counting_down, env=environment, timeout=50, check=False).returncode == -14
+    assert finished(counting_down, environment).returncode == -14
     assert only_record(environment)["exit"]["signal"] == 14
 
 
 def test_a_low_soft_limit_of_descriptors_is_raised_for_emt_alone(environment: dict[str, str]) -> None:
     low = [*entering("limit=NOFILE:12:"), *RUN, "--", "sh", "-c", "ulimit -Sn"]
-    done = subprocess.run(low, env=environment, capture_output=True, check=False)
+    done = finished(low, environment)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"12\n", b"")
 
 
@@ -106,13 +116,7 @@ def test_a_low_soft_limit_of_descriptors_is_raised_for_emt_alone(environment: di
 def test_too_little_of_anything_ends_with_the_commands_status_or_125_and_a_message(
     environment: dict[str, str], tmp_path: pathlib.Path, limit: str
 ) -> None:
-    done = subprocess.run(
-        [*entering(f"limit={limit}"), *RUN, "--", "sh", "-c", "exit 7"],
-        env=environment,
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
+    done = finished([*entering(f"limit={limit}"), *RUN, "--", "sh", "-c", "exit 7"], environment)
     assert done.returncode in (7, 125)
     assert done.stdout == b""
     assert b"Traceback" not in done.stderr
@@ -121,9 +125,7 @@ def test_too_little_of_anything_ends_with_the_commands_status_or_125_and_a_messa
 
 def test_the_command_reads_what_process_substitution_hands_to_it(environment: dict[str, str]) -> None:
     line = '"$@" cat <(echo one) <(echo two)'
-    done = subprocess.run(
-        ["bash", "-c", line, "bash", *RUN, "--"], env=environment, capture_output=True, check=False
-    )
+    done = finished(["bash", "-c", line, "bash", *RUN, "--"], environment)
     assert (done.returncode, done.stdout) == (0, b"one\ntwo\n")
 
 
@@ -145,8 +147,8 @@ def test_a_pipe_ends_when_the_command_closes_it_not_when_emt_leaves(
         os.close(tell)
         os.close(read)
         assert emt.stdout is not None
-        assert emt.stdout.read() == b"up\n"
-        assert os.read(ready, 1) == b""
+        assert read_to_end(emt.stdout.fileno()) == b"up\n"
+        assert read_to_end(ready) == b""
         with pytest.raises(BrokenPipeError):
             os.write(feed, b"nobody reads any more")
         assert emt.poll() is None
@@ -156,20 +158,35 @@ def test_a_pipe_ends_when_the_command_closes_it_not_when_emt_leaves(
     os.close(feed)
 
 
+def read_to_end(fd: int) -> bytes:
+    """All that comes until the last writer has closed; fails where one keeps it open."""
+    text = b""
+    while True:
+        assert select.select([fd], [], [], LIMIT_S)[0], f"still open after {text!r}"
+        if not (block := os.read(fd, 4096)):
+            return text
+        text += block
+
+
+def test_no_file_of_emts_comes_to_lie_on_a_closed_standard_descriptor(environment: dict[str, str]) -> None:
+    """What a library prints to a closed stderr must not end up in the journal."""
+    line = "for fd in 0 1 2; do readlink /proc/$PPID/fd/$fd; done"
+    done = finished([*entering("close=0", "close=2"), *RUN, "--", "sh", "-c", line], environment)
+    assert done.stdout.split() == [b"/"] * 3
+
+
 # --- who the command is -----------------------------------------------------------------------------
 
 
 def test_user_gives_the_command_that_users_ids_groups_and_home(environment: dict[str, str]) -> None:
     need_root()
     line = 'id -u; id -g; id -G; echo "$HOME $USER $LOGNAME"; grep -E "^(Uid|Gid|CapEff)" /proc/self/status'
-    done = subprocess.run(
-        [*RUN, "--user", "nobody", "--", "sh", "-c", line], env=environment, capture_output=True, text=True
-    )
+    done = finished([*RUN, "--user", "nobody", "--", "sh", "-c", line], environment)
     nobody = pwd.getpwnam("nobody")
     groups = " ".join(map(str, os.getgrouplist("nobody", nobody.pw_gid)))
     uids, gids = "\t".join([str(nobody.pw_uid)] * 4), "\t".join([str(nobody.pw_gid)] * 4)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines() == [
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.decode().splitlines() == [
         *(str(nobody.pw_uid), str(nobody.pw_gid), groups, f"{nobody.pw_dir} nobody nobody"),
         *(f"Uid:\t{uids}", f"Gid:\t{gids}", "CapEff:\t0000000000000000"),
     ]
@@ -178,7 +195,7 @@ def test_user_gives_the_command_that_users_ids_groups_and_home(environment: dict
 def test_root_stays_root_under_sudo_unless_told_otherwise(environment: dict[str, str]) -> None:
     need_root()
     sudo = {**environment, "SUDO_UID": "65534", "SUDO_GID": "65534", "SUDO_USER": "nobody"}
-    done = subprocess.run([*RUN, "--", "id", "-u"], env=sudo, capture_output=True, check=False)
+    done = finished([*RUN, "--", "id", "-u"], sudo)
     assert (done.returncode, done.stdout) == (0, b"0\n")
 
 
@@ -186,9 +203,7 @@ def test_root_without_the_right_to_change_users_says_so(environment: dict[str, s
     need_root()
     without = ["setpriv", "--bounding-set", "-setuid,-setgid", "--inh-caps", "-setuid,-setgid"]
     need([*without, "true"], "setpriv cannot drop capabilities here")
-    done = subprocess.run(
-        [*without, *RUN, "--user", "nobody", "--", "id"], env=environment, capture_output=True, check=False
-    )
+    done = finished([*without, *RUN, "--user", "nobody", "--", "id"], environment)
     assert (done.returncode, done.stdout) == (125, b"")
     assert b"cannot become user 'nobody'" in done.stderr
 
@@ -221,25 +236,13 @@ def somebody(environment: dict[str, str]) -> Iterator[dict[str, str]]:
 
 
 def test_an_ordinary_user_measures_into_a_store_of_its_own(somebody: dict[str, str]) -> None:
-    done = subprocess.run(
-        [*AS_SOMEBODY, *RUN, "--", "sh", "-c", "id -u; exit 7"],
-        env=somebody,
-        cwd=somebody["HOME"],
-        capture_output=True,
-        check=False,
-    )
+    done = finished([*AS_SOMEBODY, *RUN, "--", "sh", "-c", "id -u; exit 7"], somebody, cwd=somebody["HOME"])
     assert (done.returncode, done.stdout, done.stderr) == (7, b"65534\n", b"")
     assert only_record(somebody)["exit"]["code"] == 7
 
 
 def test_an_ordinary_user_may_not_become_another(somebody: dict[str, str]) -> None:
-    done = subprocess.run(
-        [*AS_SOMEBODY, *RUN, "--user", "daemon", "--", "id"],
-        env=somebody,
-        cwd=somebody["HOME"],
-        capture_output=True,
-        check=False,
-    )
+    done = finished([*AS_SOMEBODY, *RUN, "--user", "daemon", "--", "id"], somebody, cwd=somebody["HOME"])
     assert (done.returncode, done.stdout) == (125, b"")
     assert b"only root may run a command as 'daemon'" in done.stderr
     assert records(somebody) == []

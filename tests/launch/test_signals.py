@@ -90,7 +90,9 @@ def test_a_signal_to_the_whole_group_arrives_and_the_record_is_complete(
 
 
 def test_a_group_signal_that_kills_the_command_leaves_a_complete_record(environment: dict[str, str]) -> None:
-    with started([*RUN, "--", "sh", "-c", "echo up; sleep 1000"], env=environment, stdout=subprocess.PIPE) as emt:
+    with started(
+        [*RUN, "--", "sh", "-c", "echo up; sleep 1000"], env=environment, stdout=subprocess.PIPE
+    ) as emt:
         assert emt.stdout is not None
         emt.stdout.readline()
         os.killpg(emt.pid, signal.SIGTERM)
@@ -144,7 +146,9 @@ def test_timeout_ends_the_command_and_the_record_is_complete(
     slow = ["--", "sh", "-c", 'echo $$ > "$0"; exec sleep 1000']
     with (
         started(["timeout", "3", *RUN, *slow, str(tmp_path / "ended.pid")], env=environment) as ended,
-        started(["timeout", "-s", "KILL", "3", *RUN, *slow, str(tmp_path / "k.pid")], env=killed_store) as killed,
+        started(
+            ["timeout", "-s", "KILL", "3", *RUN, *slow, str(tmp_path / "k.pid")], env=killed_store
+        ) as killed,
     ):
         assert ended.wait(60) == 124
         assert killed.wait(60) in (-signal.SIGKILL, 137)
@@ -163,9 +167,7 @@ def test_a_stop_sent_to_emt_stops_both_and_both_go_on(
         child = child_of(emt.pid)
         for times in (1, 2, 3):
             os.kill(emt.pid, signal.SIGTSTP)
-            event = os.waitid(os.P_PID, emt.pid, os.WSTOPPED)
-            assert event is not None
-            assert event.si_status == signal.SIGTSTP
+            assert until(lambda: _stopped_by(emt.pid), "emt to stop") == signal.SIGTSTP
             until(lambda: state(child) == "T", "the command to stop")
             os.kill(emt.pid, signal.SIGCONT)
             until(lambda: state(emt.pid) in "SR", "emt to go on")
@@ -204,6 +206,11 @@ def test_a_third_party_may_stop_and_continue_the_command_alone(
         counter.end()
         assert emt.wait(60) == 0
     assert only_record(environment)["state"] == "complete"
+
+
+def _stopped_by(pid: int) -> int:
+    event = os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG)
+    return 0 if event is None else event.si_status
 
 
 def _is_pending(pid: int, number: int) -> bool:

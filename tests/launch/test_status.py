@@ -8,12 +8,13 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import IO
 
 import pytest
 
-from tests.launch import RUN, entering, need_root, only_record, program, records
+from tests.launch import RUN, entering, finished, need_root, only_record, program, records
 
 Emt = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -30,9 +31,7 @@ def test_the_status_is_the_commands_own(emt: Emt, environment: dict[str, str], c
 
 
 @pytest.mark.parametrize("name", ["INT", "TERM", "KILL", "SEGV", "PIPE", "USR1", "ALRM", "QUIT", "RTMIN"])
-def test_a_signal_that_kills_the_command_kills_emt(
-    emt: Emt, environment: dict[str, str], name: str
-) -> None:
+def test_a_signal_that_kills_the_command_kills_emt(emt: Emt, environment: dict[str, str], name: str) -> None:
     done = emt("run", "-q", "--", *program("die", name))
     assert done.returncode == -getattr(signal, f"SIG{name}")
     assert (done.stdout, done.stderr) == ("", "")
@@ -46,12 +45,11 @@ def test_only_the_command_dumps_a_core(environment: dict[str, str], tmp_path: pa
     folder = tmp_path / "cores"
     folder.mkdir()
     core_allowed = entering("limit=CORE:-1:")
-    limited = subprocess.run([*core_allowed, "sh", "-c", "ulimit -c"], capture_output=True, text=True)
-    if limited.stdout.strip() != "unlimited":
+    if finished([*core_allowed, "sh", "-c", "ulimit -c"], environment).stdout != b"unlimited\n":
         pytest.skip("cores are limited to nothing")
 
     def cores_of(command: Sequence[str]) -> tuple[int, int]:
-        done = subprocess.run([*core_allowed, *command], env=environment, cwd=folder, check=False)
+        done = finished([*core_allowed, *command], environment, cwd=folder)
         found = [file for file in folder.iterdir() if file.name.startswith("core")]
         for file in found:
             file.unlink()
@@ -67,7 +65,7 @@ def test_two_hundred_commands_of_a_millisecond_all_end_well(
     environment: dict[str, str], tmp_path: pathlib.Path
 ) -> None:
     def run(number: int) -> int:
-        return subprocess.run([*RUN, "-n", str(number), "--", "true"], env=environment, check=False).returncode
+        return finished([*RUN, "-n", str(number), "--", "true"], environment).returncode
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         assert set(pool.map(run, range(200))) == {0}
@@ -86,9 +84,7 @@ def test_interrupted_before_the_start_emt_dies_by_the_interrupt(
     lines += ["    os.kill(os.getpid(), signal.SIGINT)", "c.load_here = load_here"]
     (fault / "sitecustomize.py").write_text("\n".join(lines))
     path = f"{fault}:{environment['PYTHONPATH']}"
-    done = subprocess.run(
-        [*RUN, "--", "true"], env={**environment, "PYTHONPATH": path}, capture_output=True, check=False
-    )
+    done = finished([*RUN, "--", "true"], {**environment, "PYTHONPATH": path})
     assert done.returncode == -signal.SIGINT
     assert b"Traceback" not in done.stderr
 
@@ -157,9 +153,7 @@ def test_a_file_beside_us_is_not_taken_for_the_command_that_was_not_found(
 
 def test_a_command_without_permission_leaves_with_126_for_a_user(environment: dict[str, str]) -> None:
     need_root()
-    done = subprocess.run(
-        [*RUN, "--user", "nobody", "--", "/proc/1/exe"], env=environment, capture_output=True, check=False
-    )
+    done = finished([*RUN, "--user", "nobody", "--", "/proc/1/exe"], environment)
     assert done.returncode == 126
     assert b"permission denied" in done.stderr
 
@@ -235,11 +229,8 @@ def test_bytes_that_are_no_utf_8_reach_the_command_unchanged(
     words = [b"\xff\xfe", b"caf\xe9", "ζ".encode(), b"\x1b[31m", b"a\nb", b""]
     for locale in ("C", "C.UTF-8", "en_US.ISO-8859-1"):
         shutil.rmtree(environment["EMT_STORE"], ignore_errors=True)
-        done = subprocess.run(
-            [*RUN[:-1], "--", "printf", r"%s\0", *words],
-            env={**environment, "LC_ALL": locale, "BYTES": "x"},
-            capture_output=True,
-            check=False,
+        done = finished(
+            [*RUN[:-1], "--", "printf", r"%s\0", *words], {**environment, "LC_ALL": locale, "BYTES": "x"}
         )
         assert (done.returncode, done.stdout) == (0, b"".join(word + b"\0" for word in words))
         assert b"\x1b[31m" not in done.stderr
@@ -256,7 +247,7 @@ def test_quiet_prints_nothing_and_the_summary_goes_to_stderr(emt: Emt) -> None:
 
 def test_standard_input_is_the_commands(environment: dict[str, str]) -> None:
     data = bytes(range(256)) * 4096
-    done = subprocess.run([*RUN, "--", "cat"], input=data, env=environment, capture_output=True, check=False)
+    done = finished([*RUN, "--", "cat"], environment, input=data)
     assert done.stdout == data
 
 
@@ -276,14 +267,15 @@ def test_a_stderr_that_takes_nothing_changes_no_status(
 ) -> None:
     run = [*RUN[:-1], *words]
 
-    def leaves(command: Iterable[str], **options: object) -> None:
-        done = subprocess.run(list(command), env=environment, stdout=subprocess.PIPE, check=False, **options)  # type: ignore[call-overload]
+    def leaves(command: Sequence[str], stderr: IO[bytes] | int | None = None) -> None:
+        out = subprocess.PIPE
+        done = subprocess.run(command, env=environment, stdout=out, stderr=stderr, timeout=60, check=False)
         assert (done.returncode, done.stdout) == (status, b"")
 
     with open("/dev/full", "wb") as full:
-        leaves(run, stderr=full)
+        leaves(run, full)
     read, write = os.pipe()
     os.close(read)
-    leaves(run, stderr=write)
+    leaves(run, write)
     os.close(write)
     leaves([*entering("close=2"), *run])

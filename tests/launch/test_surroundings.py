@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pathlib
 import signal
-import subprocess
 
 import pytest
 
@@ -15,6 +14,7 @@ from tests.launch import (
     child_of,
     counting,
     entering,
+    finished,
     is_gone,
     need,
     need_root,
@@ -37,7 +37,7 @@ def namespace() -> list[str]:
 
 
 def test_orphans_are_reaped_while_the_command_runs(environment: dict[str, str]) -> None:
-    done = subprocess.run([*RUN, "--", *program("orphans")], env=environment, check=False)
+    done = finished([*RUN, "--", *program("orphans")], environment)
     assert done.returncode == 0
     assert only_record(environment)["exit"]["code"] == 0
 
@@ -46,9 +46,7 @@ def test_as_pid_1_emt_reaps_orphans_and_leaves_with_the_commands_status(
     environment: dict[str, str], namespace: list[str]
 ) -> None:
     line = 'test "$PPID" = 1 && "$@" && exit 7'
-    done = subprocess.run(
-        [*namespace, *RUN, "--", "sh", "-c", line, "sh", *program("orphans")], env=environment, check=False
-    )
+    done = finished([*namespace, *RUN, "--", "sh", "-c", line, "sh", *program("orphans")], environment)
     assert done.returncode == 7
     assert only_record(environment)["exit"]["code"] == 7
 
@@ -57,9 +55,7 @@ def test_as_pid_1_emt_reaps_orphans_and_leaves_with_the_commands_status(
 def test_as_pid_1_emt_exits_with_128_and_the_signal_that_killed_the_command(
     environment: dict[str, str], namespace: list[str], name: str
 ) -> None:
-    done = subprocess.run(
-        [*namespace, *RUN, "--", *program("die", name)], env=environment, capture_output=True, check=False
-    )
+    done = finished([*namespace, *RUN, "--", *program("die", name)], environment)
     assert done.returncode == 128 + getattr(signal, f"SIG{name}")
     assert only_record(environment)["exit"]["signal"] == getattr(signal, f"SIG{name}")
 
@@ -108,17 +104,20 @@ def test_children_of_the_shell_that_became_emt_are_neither_reaped_nor_counted(
     assert " burn " not in processes.read_text()
 
 
-def _open_for_writing(path: pathlib.Path) -> int | None:
+def _open_for_writing(path: pathlib.Path) -> int:
+    """0 while nobody reads it."""
     try:
         return os.open(path, os.O_WRONLY | os.O_NONBLOCK)
     except OSError:
-        return None
+        return 0
 
 
-def test_what_the_command_leaves_running_lives_on(environment: dict[str, str], tmp_path: pathlib.Path) -> None:
+def test_what_the_command_leaves_running_lives_on(
+    environment: dict[str, str], tmp_path: pathlib.Path
+) -> None:
     counter = Counter(tmp_path)
     daemon = "setsid " + " ".join(counter.command()) + " & exit 7"
-    done = subprocess.run([*RUN, "--", "sh", "-c", daemon], env=environment, timeout=60, check=False)
+    done = finished([*RUN, "--", "sh", "-c", daemon], environment)
     assert done.returncode == 7
     counter.wait_until_ready()
     assert counter.counts() == {}
@@ -131,7 +130,7 @@ def test_a_command_that_leaves_a_daemon_ends_at_once(
 ) -> None:
     pid_file = tmp_path / "pid"
     line = f"(setsid sh -c 'echo $$ > {pid_file}; exec sleep 1000 <&- >&- 2>&-' &) & wait; exit 7"
-    done = subprocess.run([*RUN, "--", "sh", "-c", line], env=environment, timeout=60, check=False)
+    done = finished([*RUN, "--", "sh", "-c", line], environment)
     assert done.returncode == 7
     daemon = int(until(lambda: pid_file.exists() and pid_file.read_text(), "the daemon"))
     assert not is_gone(daemon)
@@ -142,9 +141,7 @@ def test_a_command_that_closes_everything_is_measured_to_its_end(
     environment: dict[str, str], tmp_path: pathlib.Path
 ) -> None:
     line = f"exec <&- >&- 2>&-; ls /proc/$$/fd > {tmp_path / 'open'}; exit 9"
-    done = subprocess.run(
-        [*RUN, "--", "sh", "-c", line], env=environment, capture_output=True, check=False
-    )
+    done = finished([*RUN, "--", "sh", "-c", line], environment)
     assert (done.returncode, done.stdout, done.stderr) == (9, b"", b"")
     assert only_record(environment)["exit"]["code"] == 9
 
@@ -180,12 +177,8 @@ def test_a_folder_that_was_removed_is_no_reason_to_fail(
 ) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
-    done = subprocess.run(
-        ["sh", "-c", 'rmdir "$PWD"; exec "$@"', "sh", *RUN, "--", "sh", "-c", "exit 7"],
-        env=environment,
-        cwd=gone,
-        capture_output=True,
-        check=False,
+    done = finished(
+        ["sh", "-c", 'rmdir "$PWD"; exec "$@"', "sh", *RUN, "--", "sh", "-c", "exit 7"], environment, cwd=gone
     )
     assert (done.returncode, done.stdout) == (7, b"")
 
@@ -194,22 +187,12 @@ def test_without_proc_the_command_runs_all_the_same(environment: dict[str, str])
     need_root()
     need(["unshare", "-m", "sh", "-c", "umount -l /proc"], "no mount namespace can be made here")
     line = 'umount -l /proc; exec "$@"'
-    done = subprocess.run(
-        ["unshare", "-m", "sh", "-c", line, "sh", *RUN, "--", "sh", "-c", "exit 7"],
-        env=environment,
-        capture_output=True,
-        check=False,
-    )
+    done = finished(["unshare", "-m", "sh", "-c", line, "sh", *RUN, "--", "sh", "-c", "exit 7"], environment)
     assert (done.returncode, done.stdout) == (7, b"")
     assert b"Traceback" not in done.stderr
 
 
 def test_the_command_starts_with_a_clean_slate_of_children(environment: dict[str, str]) -> None:
     """`wait -n` in a shell that emt became must not see emt's own: the command has no children yet."""
-    done = subprocess.run(
-        [*entering(), *RUN, "--", "cat", "/proc/thread-self/children"],
-        env=environment,
-        capture_output=True,
-        check=False,
-    )
+    done = finished([*entering(), *RUN, "--", "cat", "/proc/thread-self/children"], environment)
     assert (done.returncode, done.stdout) == (0, b"")

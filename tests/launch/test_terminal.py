@@ -29,6 +29,7 @@ from tests.launch import (
     child_of,
     entering,
     is_gone,
+    members_of_session,
     only_record,
     program,
     state,
@@ -74,8 +75,11 @@ class Terminal:
 
     def wait(self) -> int:
         """The leader's status; what it shows meanwhile is read, so that it cannot block."""
-        until(lambda: self._read(0) is None and self.leader.poll() is not None, "the leader's end")
-        return int(self.leader.returncode)
+        deadline_s = time.monotonic() + LIMIT_S
+        while (status := self.leader.poll()) is None:
+            assert time.monotonic() < deadline_s, f"waited in vain for the leader's end: {self._text!r}"
+            self._read(0.02)
+        return status
 
     def hang_up(self) -> None:
         if self._master >= 0:
@@ -83,11 +87,9 @@ class Terminal:
             self._master = -1
 
     def close(self) -> None:
-        for line in subprocess.run(
-            ["ps", "-o", "pid=", "-s", str(self.leader.pid)], capture_output=True, text=True, check=False
-        ).stdout.split():
+        for pid in members_of_session(self.leader.pid):
             with contextlib.suppress(ProcessLookupError):
-                os.kill(int(line), signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
         self.leader.wait(LIMIT_S)
         self.hang_up()
 

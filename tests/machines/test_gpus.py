@@ -12,9 +12,10 @@ import pytest
 from tests.fakes.nvml import FakeGpu, FakeProcess, fake_nvml
 from tests.simulation import SimulatedMachine, Zone, constant
 
-from .conftest import Measured
+from .conftest import Measured, Running
 
 Measure = Callable[..., Measured]
+Begin = Callable[..., Running]
 Gpus = Callable[..., tuple[SimulatedMachine, dict[str, str]]]
 
 CPU_W = 55.0
@@ -125,12 +126,13 @@ def test_a_gpu_that_is_lost_on_the_way_is_a_gap_and_the_other_goes_on(
     assert lost["machine_low_j"] <= 300 * measured.duration_s <= lost["machine_high_j"]
 
 
-@pytest.mark.parametrize("hertz", ["1", "10", "100"])
-def test_a_gpu_that_tells_power_alone_is_integrated(gpus: Gpus, measure: Measure, hertz: str) -> None:
+def test_a_gpu_that_tells_power_alone_is_integrated(gpus: Gpus, begin: Begin) -> None:
     machine, env = gpus(FakeGpu(power_w=250, has_counter=False))
-    measured = measure(machine, "-F", hertz, command=["sleep", "1.2"], env=env)
-    row = measured.channel("gpu0")
-    assert row["provenance"] == "integrated"
-    assert row["machine_j"] == pytest.approx(250 * measured.duration_s, rel=0.005)
-    assert measured.energy["provenance"] == "integrated"
-    assert measured.machine_j == pytest.approx((CPU_W + 250) * measured.duration_s, rel=0.005)
+    command = ["sleep", "1.2"]
+    for running in [begin(machine, "-F", hertz, command=command, env=env) for hertz in ("1", "10", "100")]:
+        measured = running.finish()
+        row = measured.channel("gpu0")
+        assert row["provenance"] == "integrated"
+        assert row["machine_j"] == pytest.approx(250 * measured.duration_s, rel=0.005)
+        assert measured.energy["provenance"] == "integrated"
+        assert measured.machine_j == pytest.approx((CPU_W + 250) * measured.duration_s, rel=0.005)

@@ -133,12 +133,16 @@ def test_dies_that_repeat_one_counter_count_once_and_real_dies_both(
     assert measured.machine_j == pytest.approx((90 + 30 + 5) * measured.duration_s, rel=0.01)
 
 
-@pytest.mark.parametrize("hertz", ["0.1", "10"])
 def test_a_counter_that_wraps_twice_a_second_is_exact_at_any_frequency(
-    simulate: Simulate, measure: Measure, hertz: str
+    simulate: Simulate, begin: Begin
 ) -> None:
     wrapping = Zone(power=constant(400), range_uj=200 * 10**6, start_uj=199 * 10**6, max_power_uw=250 * 10**6)
-    measured = measure(simulate(wrapping, dram(5)), "-F", hertz, command=["sleep", "2"])
+    machine = simulate(wrapping, dram(5))
+    for running in [begin(machine, "-F", hertz, command=["sleep", "2"]) for hertz in ("0.1", "10")]:
+        check_wrapping(running.finish())
+
+
+def check_wrapping(measured: Measured) -> None:
     # A box so busy that emt was not woken within half the wrap time (0.2 s) loses that stretch, and says so.
     lost_s = measured.channel("cpu0/package")["gap_s"]
     assert lost_s < measured.duration_s / 2

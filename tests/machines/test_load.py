@@ -48,11 +48,13 @@ def allowed(measured: Measured, at_least: float = 0.03) -> float:
 
 def check(measured: Measured) -> None:
     """The tree has the joules of its own CPU seconds, and its busy share of the idle ones."""
+    assert used_s(measured) > 0, measured.errors
     energy, cpu = measured.energy, measured.record["cpu_time"]
     truth_j = PER_CPU_W * used_s(measured)
     assert energy["active_j"] == pytest.approx(truth_j, rel=allowed(measured))
     idle_j = (IDLE_W + DRAM_W) * measured.duration_s * used_s(measured) / cpu["machine_s"]
     assert energy["attributed_j"] == pytest.approx(truth_j + idle_j, rel=allowed(measured))
+    assert energy["low_j"] <= truth_j + idle_j <= energy["high_j"]
     assert energy["low_j"] <= energy["attributed_j"] <= energy["high_j"] <= energy["machine_high_j"] + 1e-6
     assert energy["attributed_j"] <= energy["machine_j"]
 
@@ -114,9 +116,9 @@ def test_strangers_on_scripted_cores_keep_their_joules(simulate: Simulate, measu
 
 
 def test_power_that_flattens_with_every_busy_core_still_adds_up(simulate: Simulate, measure: Measure) -> None:
-    machine = simulate(*following(exponent=0.6))
-    with neighbours(1):
-        measured = measure(machine, command=spinning(1.4, processes=2), idle_w=KNOWN)
+    stat = Stat(cpus=(os.cpu_count() or 1) + 2, neighbour_cpus=1, follows_real=True)
+    machine = simulate(*following(exponent=0.6), stat=stat)
+    measured = measure(machine, command=spinning(1.4, processes=2), idle_w=KNOWN)
     energy, cpu = measured.energy, measured.record["cpu_time"]
     rest_j = energy["machine_j"] - energy["idle_j"]
     share = used_s(measured) / cpu["machine_s"]

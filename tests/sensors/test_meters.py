@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emt_cli.model import Channel, Gap, Reading
-from emt_cli.sensors.base import Counter, Gauge, Meter, meter
+from emt_cli.sensors.meters import Counter, Gauge, Meter, meter
 
 RANGE = 262_143_328_850
 

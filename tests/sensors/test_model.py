@@ -15,7 +15,8 @@ from emt_cli import data
 from emt_cli.data.cpu_power import cpu_power
 from emt_cli.data.processors import Processor, find_part, plain_name, read_cpuinfo
 from emt_cli.model import Gap, Reading
-from emt_cli.sensors.base import Absent, Machine, meter
+from emt_cli.sensors.base import Absent, Machine
+from emt_cli.sensors.meters import meter
 from emt_cli.sensors.model import CpuModel, RamModel, open_cpu, open_ram
 from tests.sensors.contract import SensorContract
 

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from emt_cli.errors import SensorError
 from emt_cli.model import Channel, Gap, GpuUse, Reading
-from emt_cli.sensors.base import Absent, Denied, Sensor, SharesDevices, meter
+from emt_cli.sensors.base import Absent, Denied, Sensor, SharesDevices
+from emt_cli.sensors.meters import meter
 from emt_cli.sensors.nvml.sm_time import Shares, UtilizationSample, busy_seconds
 from emt_cli.sensors.visible import cuda_visible
 from tests.fakes import nvml as fake

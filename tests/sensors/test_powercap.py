@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from emt_cli.model import Channel, Gap, Reading
-from emt_cli.sensors.base import Absent, Denied, Machine, meter
+from emt_cli.sensors.base import Absent, Denied, Machine
+from emt_cli.sensors.meters import meter
 from emt_cli.sensors.powercap import Powercap, open_powercap
 from tests.sensors.contract import SensorContract
 from tests.simulation import INTEL_RANGE_UJ, Fault, SimulatedMachine, Zone, constant, ramp

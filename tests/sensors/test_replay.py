@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from emt_cli.errors import UsageError
 from emt_cli.model import Channel, Gap, Reading
-from emt_cli.sensors.base import meter
+from emt_cli.sensors.meters import meter
 from emt_cli.sensors.replay import Replay, open_replay
 from tests.sensors.contract import SensorContract
 

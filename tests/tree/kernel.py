@@ -52,7 +52,8 @@ class Kernel:
     """What went away with children that nobody waited for."""
     strangers: set[int] = field(default_factory=set)
     now_s: float = 0.0
-    between: Callable[[], None] = lambda: None
+    between: Callable[[int], None] = lambda _: None
+    """What happens before the look at a PID."""
 
     def fork(self, parent: int) -> int:
         pid = next(pid for pid in range(2, 10_000) if pid not in self.tasks)
@@ -99,7 +100,7 @@ class Kernel:
     # --- what emt sees ------------------------------------------------------------------------------
 
     def stat(self, pid: int) -> linux.ProcessStat | None:
-        self.between()
+        self.between(pid)
         task = self.tasks.get(pid)
         if task is None:
             return None
@@ -116,13 +117,13 @@ class Kernel:
         )
 
     def clock(self, pid: int) -> float:
-        self.between()
+        self.between(pid)
         if pid not in self.tasks:
             raise ProcessLookupError
         return self.tasks[pid].cpu_s
 
     def listed(self, pid: int, threads: int = 1) -> list[int]:
-        self.between()
+        self.between(pid)
         return self.children(pid)
 
     def ended_child(self) -> SimpleNamespace | None:

@@ -6,6 +6,7 @@ import os
 import random
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import pytest
@@ -63,13 +64,16 @@ class World:
         elif pid != self.root:
             kernel.end(pid)
 
-    def some(self, tree: Tree) -> None:
+    def anything(self, _pid: int) -> None:
+        self.step()
+
+    def some(self, tree: Tree, _pid: int) -> None:
         """What may happen between two looks of a pass; the main thread reaps meanwhile."""
         event = self.deck.random()
         if event < 0.3:
             self.step()
         elif event < 0.4:
-            between, self.kernel.between = self.kernel.between, self.step
+            between, self.kernel.between = self.kernel.between, self.anything
             tree.collect(self.kernel.now_s)
             self.kernel.between = between
 
@@ -95,10 +99,10 @@ def test_no_order_of_events_makes_anything_count_twice(seed: int, may_ignore: bo
                 seen_s = tree.pass_over(float(now))
                 assert before_s <= seen_s <= kernel.spent_s + 1e-9
                 before_s = seen_s
-            kernel.between = world.step
+            kernel.between = world.anything
             if deck.random() < 0.5:
                 tree.collect(float(now))
-            kernel.between = lambda: None
+            kernel.between = lambda _: None
         kernel.end(world.root)
         tree.pass_over(100.0)
         tree.collect(101.0)
@@ -136,24 +140,55 @@ def test_zombies_behind_the_dead_root_are_reaped_too(kernel: Kernel) -> None:
     assert list(kernel.tasks) == [tree.root]
 
 
-def test_who_is_given_to_another_parent_during_the_walk_is_still_alive(kernel: Kernel) -> None:
-    """An inner subreaper whose children were read before it got a new one."""
+def test_who_is_out_of_sight_for_a_moment_is_still_alive(kernel: Kernel) -> None:
+    """An inner subreaper, whose children were read before it was given another one."""
+    tree = Tree(kernel.fork(ME))
+    child = kernel.fork(tree.root)
+    kernel.burn(child, 1.0)
+    tree.pass_over(1.0)
+    kernel.tasks[child].parent = 9_999
+    assert tree.pass_over(2.0) == 1.0
+    assert [row.ended_s for row in tree.processes(0.0, "") if row.pid == child] == [None]
+
+
+def test_who_moves_behind_a_later_parent_counts_once(kernel: Kernel) -> None:
     tree = Tree(kernel.fork(ME))
     reaper, parent = kernel.fork(tree.root), kernel.fork(tree.root)
     child = kernel.fork(parent)
-    kernel.burn(child, 1.0)
-    tree.pass_over(1.0)
-    looks = iter(range(100))
+    kernel.burn(child, 2.0)
 
-    def give_away() -> None:
-        if next(looks) == 7:
+    def move(pid: int) -> None:
+        if child not in kernel.tasks:
+            return
+        if pid == child:
             kernel.tasks[child].parent = reaper
+        elif pid == reaper:
+            kernel.end(child)
+            kernel.wait(reaper, child)
 
-    kernel.tasks[child].parent = 9_999  # out of sight of this walk
-    kernel.between = give_away
-    tree.pass_over(2.0)
-    assert [row.ended_s for row in tree.processes(0.0, "") if row.pid == child] == [None]
-    assert tree.count == 4
+    kernel.between = move
+    assert tree.pass_over(1.0) <= 2.0
+    assert child not in kernel.tasks
+    assert tree.pass_over(2.0) == 2.0
+
+
+def test_an_orphan_that_is_reaped_during_a_pass_counts_once(kernel: Kernel) -> None:
+    tree = Tree(kernel.fork(ME))
+    last, orphan = kernel.fork(ME), kernel.fork(ME)
+    child = kernel.fork(orphan)
+    kernel.burn(child, 2.0)
+    tree.pass_over(0.0)
+
+    def reap(pid: int) -> None:
+        if pid == last and child in kernel.tasks:
+            kernel.end(child)
+            kernel.wait(orphan, child)
+            kernel.end(orphan)
+            tree.collect(1.0)
+
+    kernel.between = reap
+    assert tree.pass_over(1.0) == 2.0
+    assert orphan not in kernel.tasks
 
 
 def test_a_reused_pid_is_another_process(kernel: Kernel) -> None:
@@ -284,20 +319,17 @@ def test_a_long_list_of_children_is_read_to_its_end(stage: Stage) -> None:
 
 
 def test_who_was_here_before_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    hold, release = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.close(release)
-        os.read(hold, 1)
-        os._exit(0)
-    try:
+    with _forked() as pid:
         assert pid in strangers()
         monkeypatch.setattr(linux, "processes_are_visible", lambda: False)
         assert strangers(), "somebody, even where nobody can be named"
-    finally:
-        os.close(release)
-        os.close(hold)
-        os.waitpid(pid, 0)
+
+
+def test_a_thread_that_ends_meanwhile_hides_no_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    me = str(os.getpid())
+    with _forked() as pid:
+        monkeypatch.setattr(os, "listdir", lambda _: [str(2**22 + 1), me])
+        assert pid in linux.children(os.getpid(), threads=2)
 
 
 def test_a_process_clock_can_be_read_from_outside() -> None:
@@ -305,6 +337,53 @@ def test_a_process_clock_can_be_read_from_outside() -> None:
     assert before_s <= linux.cpu_clock_s(os.getpid()) <= time.process_time()
     with pytest.raises(OSError):
         linux.cpu_clock_s(2**22 + 1)
+
+
+@contextmanager
+def _forked(burnt_s: float = 0.0) -> Iterator[int]:
+    """A child of this process that has used so much CPU time and then only waits."""
+    hold, release = os.pipe()
+    ready, tell = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(release)
+        while time.process_time() < burnt_s:
+            pass
+        os.write(tell, b"1")
+        os.read(hold, 1)
+        os._exit(0)
+    try:
+        os.read(ready, 1)
+        yield pid
+    finally:
+        for fd in (release, hold, ready, tell):
+            os.close(fd)
+        os.waitpid(pid, 0)
+
+
+# --- before the command -----------------------------------------------------------------------------------
+
+
+def test_an_exec_belongs_to_emt_until_it_has_happened() -> None:
+    with _forked(burnt_s=0.05) as pid:
+        meter = CpuMeter(Machine(), Tree(pid), use_perf=False)
+        clock_s = linux.cpu_clock_s(pid)
+        meter.note_exec(clock_s - 0.003)
+        assert meter.preexec_s == pytest.approx(clock_s)
+        meter.note_exec(0.0)
+        assert 0 < meter.preexec_s < 0.01, "a reading that comes late takes nothing from the command"
+
+
+def test_no_witness_counts_what_was_before_the_command() -> None:
+    with _forked(burnt_s=0.1) as pid:
+        meter = CpuMeter(Machine(), Tree(pid), use_perf=True, use_cgroup="on")
+        meter.begin()
+        meter.note_exec(linux.cpu_clock_s(pid))
+        meter.read(is_last=True)
+        cpu = meter.finish(linux.cpu_clock_s(pid))
+        meter.close()
+        assert {"rusage", "proc"} <= set(cpu.witnesses)
+        assert all(seconds < 0.01 for seconds in cpu.witnesses.values()), cpu
 
 
 # --- the machine ----------------------------------------------------------------------------------------
