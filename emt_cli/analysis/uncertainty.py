@@ -123,7 +123,7 @@ def _mean_share(energy_j: float, attributed_j: float, tree_s: float, busy_s: flo
     """The tree's share of the channel; of busy time where there are no joules to tell it from."""
     if energy_j > 0:
         return attributed_j / energy_j
-    if busy_s is None or tree_s >= busy_s:
+    if busy_s is None or tree_s <= 0 or tree_s >= busy_s:
         return 1.0 if tree_s > 0 else 0.0
     return tree_s / busy_s
 

@@ -215,12 +215,19 @@ class CpuMeter:
         if self._perf is None:
             return None
         try:
-            return self._perf.seconds()
+            return self._without_stolen(self._perf.seconds())
         except OSError as error:
             self.refusals["perf"] = error.strerror or str(error)
             self._perf.close()
             self._perf = None
             return None
+
+    def _without_stolen(self, seconds: float) -> float:
+        """perf's clock goes on while the hypervisor has the CPU, the scheduler's does not. What is stolen is
+        stolen from those who run, from each in proportion."""
+        if not self._machine_s or not self._stolen_s:
+            return seconds
+        return seconds * self._machine_s / (self._machine_s + self._stolen_s)
 
     def _group_s(self) -> float | None:
         if self._group is None:

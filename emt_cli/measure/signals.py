@@ -39,10 +39,13 @@ def wait_for_exit(pid: int, is_of_tree: Callable[[int], bool], collect_orphans: 
 
 
 def _is_for_emt_alone(info: signal.struct_siginfo) -> bool:
-    """Whether the kernel has not sent it to the command too. What it sends goes to a process group, but a
-    terminal that hangs up tells the session leader alone (tty_ioctl(4), TIOCNOTTY; disassociate_ctty)."""
+    """Whether somebody has sent it to emt, and the kernel has not sent it to the command too.
+
+    What the kernel sends goes to a process group, but a terminal that hangs up tells the session leader
+    alone (tty_ioctl(4), TIOCNOTTY). SIGXFSZ and SIGPIPE for a write of emt's own come from itself.
+    """
     if info.si_code != _SI_KERNEL:
-        return True
+        return info.si_pid != os.getpid()
     return info.si_signo in _HANGUP and os.getsid(0) == os.getpid()
 
 
@@ -134,4 +137,6 @@ def _send(pid: int, number: int) -> None:
     except ProcessLookupError:
         return
     except PermissionError:
-        os.write(2, f"emt: may not pass signal {number} on to process {pid} (it changed its user)\n".encode())
+        message = f"emt: may not pass signal {number} on to process {pid} (it changed its user)\n"
+        with contextlib.suppress(OSError):  # nobody reads it, or there is no stderr
+            os.write(2, message.encode())

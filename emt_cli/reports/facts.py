@@ -40,7 +40,8 @@ def setting(run: Run) -> list[str]:
 def carbon_facts(carbon: Carbon) -> list[tuple[str, str]]:
     """What the figure is made of, and what it is like; every factor with its source."""
     year = "" if carbon.year is None else f", {carbon.year}"
-    place = " ".join(cut(clean(part), 40) for part in (carbon.location, carbon.location_name) if part)
+    code, name = cut(clean(carbon.location), 40), cut(clean(carbon.location_name), 40)
+    place = name if code.lower() == name.lower() else f"{code} {name}".strip()
     intensity = f"{units.significant(carbon.intensity_g_per_kwh, 3)} g/kWh {clean(carbon.scope)}"
     facts = [
         ("of", f"{units.energy(carbon.energy_j)} {clean(carbon.basis)} energy"),

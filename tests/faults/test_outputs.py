@@ -30,7 +30,8 @@ def filling(disk: pathlib.Path, journal: str = "$EMT_STORE/*") -> list[str]:
     """A command that waits until rows of the journal are on disk, leaves no room on one, goes on for a while,
     and ends with 7."""
     rows = f"$(cat {journal}/samples.csv 2>/dev/null | wc -l)"
-    script = f'until [ "{rows}" -gt 20 ]; do sleep 0.05; done; {FILLING}; sleep 0.6; exit 7'
+    wait = f'until [ "{rows}" -gt 20 ] || [ $((n += 1)) -gt 600 ]; do sleep 0.05; done'
+    script = f"n=0; {wait}; {FILLING}; sleep 0.6; exit 7"
     return ["sh", "-c", script, "sh", str(disk)]
 
 
@@ -142,7 +143,17 @@ def test_temporary_files_that_fill_the_disk_leave_the_totals_right_and_nothing_b
     emt: Emt, small_disk: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     full = {"TMPDIR": str(small_disk)}
-    done = emt("run", "--no-store", "-F", "500", "-o", "run.json", "--", *filling(small_disk), env=full)
+    done = emt(
+        "run",
+        "--no-store",
+        "-F",
+        "1000",
+        "-o",
+        "run.json",
+        "--",
+        *filling(small_disk, "$TMPDIR/emt-*"),
+        env=full,
+    )
     assert done.returncode == 7
     record = json.loads((tmp_path / "run.json").read_text())
     assert "journal_failed" in codes(record)

@@ -61,6 +61,7 @@ def test_only_the_command_dumps_a_core(environment: dict[str, str], tmp_path: pa
     assert cores_of(only_emt) == (-11, 1)
 
 
+@pytest.mark.slow
 def test_two_hundred_commands_of_a_millisecond_all_end_well(
     environment: dict[str, str], tmp_path: pathlib.Path
 ) -> None:

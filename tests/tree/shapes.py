@@ -17,12 +17,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from emt_cli.measure.linux import TaskClock
 from tests.conftest import EMT
 
 SOURCES = Path(__file__).parent
 TICK_S = 0.01
 NOBODY = 65534
 AS_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
+
+
+def _perf_is_refused() -> bool:
+    try:
+        TaskClock(os.getpid()).close()
+    except OSError:
+        return True
+    return False
+
+
+NEEDS_PERF = pytest.mark.skipif(_perf_is_refused(), reason="perf is refused here")
+ALL_WITNESSES = pytest.mark.parametrize(
+    "options", [pytest.param((), id="perf", marks=NEEDS_PERF), pytest.param(("--no-perf",), id="no perf")]
+)
 
 
 def compile_c(name: str, folder: Path) -> Path:
@@ -111,7 +128,8 @@ class Stage:
     ) -> Measured:
         """Run emt on a shape, under the command line `before`; `h` in the script ends when emt has ended.
 
-        `during` is called with the running emt. Raises AssertionError where there is no record.
+        `during` is called with the running emt. No control group is used but where `settings` say so. Raises
+        AssertionError where there is no record.
         """
         output = self.folder / "run"
         shutil.rmtree(output, ignore_errors=True)
@@ -122,7 +140,7 @@ class Stage:
         try:
             with subprocess.Popen(
                 words,
-                env={**environment, "HOME": str(self.folder), **(settings or {})},
+                env={**environment, "HOME": str(self.folder), "EMT_CGROUP": "off", **(settings or {})},
                 cwd=self.folder,
                 pass_fds=(truth, hold),
                 preexec_fn=limits,  # noqa: PLW1509 - no threads here

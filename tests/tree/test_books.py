@@ -389,6 +389,38 @@ def test_no_witness_counts_what_was_before_the_command() -> None:
 # --- the machine ----------------------------------------------------------------------------------------
 
 
+class Stolen:
+    """/proc/stat of a machine with one CPU that is always busy, and has a fifth of it stolen."""
+
+    def __init__(self, path: str) -> None:
+        self.reads = -1
+
+    def read(self) -> bytes:
+        self.reads += 1
+        now = int(time.monotonic() / linux.CLOCK_TICK_S)
+        return f"cpu  {now - self.reads * 100} 0 0 0 0 0 0 {self.reads * 100}\ncpu0\n".encode()
+
+    def close(self) -> None:
+        pass
+
+
+def test_stolen_time_is_taken_out_of_what_perf_says(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Clock:
+        def __init__(self, pid: int) -> None: ...
+
+        def seconds(self) -> float:
+            return 5.0
+
+    now_s = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now_s)
+    monkeypatch.setattr(linux, "TaskClock", Clock)
+    meter = CpuMeter(Machine("/simulated", open_file=Stolen), Tree(kernel.fork(ME)), use_perf=True)
+    meter.begin()
+    now_s = 5.0
+    assert meter.read().machine_s == pytest.approx(4.0)
+    assert meter.finish(0.0).witnesses["perf"] == pytest.approx(4.0)
+
+
 class BusyOnlyWithUs:
     """/proc/stat of a machine with four CPUs on which nothing runs but this process."""
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from emt_cli.measure import cgroup, linux
-from tests.tree.shapes import AS_NOBODY, NOBODY, Measured
+from tests.tree.shapes import AS_NOBODY, NEEDS_PERF, NOBODY, Measured
 
 Measure = Callable[..., Measured]
+ON, AUTO = {"EMT_CGROUP": "on"}, {"EMT_CGROUP": "auto"}
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def _left_in(group: Path) -> list[str]:
 
 
 def test_it_sees_children_that_nobody_waits_for_without_perf(measure: Measure, own_group: Path) -> None:
-    run = measure("i4(b150)w", "--no-perf", settings={"EMT_CGROUP": "on"})
+    run = measure("i4(b150)w", "--no-perf", settings=ON)
     run.assert_within(0.99)
     assert run.cpu["winner"] == "cgroup"
     assert run.cpu["coverage"] == 1.0
@@ -85,14 +86,14 @@ def test_who_is_left_running_goes_back_to_the_group_it_would_be_in(measure: Meas
         emt.wait(timeout=60)
         assert not _left_in(own_group)
 
-    run = measure("{b100h}u2", settings={"EMT_CGROUP": "on"}, during=look)
+    run = measure("{b100h}u2", settings=ON, during=look)
     assert "left_running" in run.warnings
 
 
 def test_it_is_removed_when_the_command_cannot_be_started(
     emt: Callable[..., subprocess.CompletedProcess[str]], own_group: Path
 ) -> None:
-    done = emt("run", "-q", "--", "/nowhere/at/all", env={"EMT_CGROUP": "on"})
+    done = emt("run", "-q", "--", "/nowhere/at/all", env=ON)
     assert done.returncode == 127
     assert not _left_in(own_group)
 
@@ -104,7 +105,7 @@ def test_what_a_killed_emt_leaves_behind_the_next_one_removes(measure: Measure, 
     alive = own_group / f"emt-{os.getpid()}"
     alive.mkdir()
     try:
-        measure("b10", settings={"EMT_CGROUP": "on"})
+        measure("b10", settings=ON)
         assert _left_in(own_group) == [alive.name]
     finally:
         alive.rmdir()
@@ -121,7 +122,7 @@ def test_a_group_with_groups_of_others_in_it_stays(measure: Measure, own_group: 
         os.kill(emt.pid, signal.SIGTERM)
 
     try:
-        measure("h", settings={"EMT_CGROUP": "on"}, during=divide)
+        measure("h", settings=ON, during=divide)
         assert inner[0].exists()
     finally:
         inner[0].rmdir()
@@ -134,28 +135,29 @@ def test_a_group_with_groups_of_others_in_it_stays(measure: Measure, own_group: 
 def test_root_gets_one_only_on_request(measure: Measure, own_group: Path) -> None:
     if _is_delegated(own_group):
         pytest.skip("our own group is delegated")
-    run = measure("b10", "--no-perf")
+    run = measure("b10", "--no-perf", settings=AUTO)
     assert run.cpu["refusals"]["cgroup"] == "this group is not delegated to us"
 
 
 def test_off_means_off(measure: Measure) -> None:
-    run = measure("b10", "--no-perf", settings={"EMT_CGROUP": "off"})
+    run = measure("b10", "--no-perf")
     assert run.cpu["refusals"]["cgroup"] == "switched off"
 
 
+@NEEDS_PERF
 def test_beside_perf_it_is_not_needed(measure: Measure) -> None:
-    assert measure("b10").cpu["refusals"]["cgroup"] == "not needed beside perf"
+    assert measure("b10", settings=AUTO).cpu["refusals"]["cgroup"] == "not needed beside perf"
 
 
 def test_an_ordinary_user_gets_one_in_a_group_of_its_own(measure: Measure, nobodys: Path) -> None:
-    run = measure("i2(b150)w", "--no-perf", before=_entering(nobodys))
+    run = measure("i2(b150)w", "--no-perf", settings=AUTO, before=_entering(nobodys))
     run.assert_within(0.99)
     assert run.cpu["winner"] == "cgroup"
     assert not _left_in(nobodys)
 
 
 def test_in_a_group_of_somebody_else_there_is_none_and_emt_goes_on(measure: Measure, own_group: Path) -> None:
-    run = measure("b100", "--no-perf", before=AS_NOBODY, settings={"EMT_CGROUP": "on"})
+    run = measure("b100", "--no-perf", before=AS_NOBODY, settings=ON)
     run.assert_within(0.95)
     assert run.cpu["refusals"]["cgroup"] == "Permission denied"
 

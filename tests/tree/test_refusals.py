@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tree.shapes import AS_NOBODY, NOBODY, Measured, Stage
+from tests.tree.shapes import ALL_WITNESSES, AS_NOBODY, NEEDS_PERF, NOBODY, Measured, Stage
 
 Measure = Callable[..., Measured]
 
@@ -63,7 +63,7 @@ def test_an_ordinary_user_is_counted_as_well(measure: Measure, as_nobody: tuple[
 # --- /proc --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [(), ("--no-perf",)], ids=["perf", "no perf"])
+@ALL_WITNESSES
 def test_hidepid_leaves_an_ordinary_user_its_own_processes(
     measure: Measure,
     as_nobody: tuple[str, ...],
@@ -98,6 +98,7 @@ def test_without_proc_what_is_waited_for_counts(
     assert "coverage" in run.warnings
 
 
+@NEEDS_PERF
 def test_without_proc_perf_still_sees_all(
     measure: Measure, in_namespace: Callable[..., tuple[str, ...]]
 ) -> None:
@@ -125,7 +126,7 @@ def special(request: pytest.FixtureRequest, stage: Stage, root: None) -> Path:
     return copy
 
 
-@pytest.mark.parametrize("options", [(), ("--no-perf",)], ids=["perf", "no perf"])
+@ALL_WITNESSES
 @pytest.mark.parametrize(
     "script", ["b20[@{} b150 (b150)w]w", "b20 {{[@{} b300]w}}u3"], ids=["child", "daemon"]
 )

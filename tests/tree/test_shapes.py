@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.simulation import SimulatedMachine, Zone
-from tests.tree.shapes import TICK_S, Measured
+from tests.tree.shapes import ALL_WITNESSES, NEEDS_PERF, TICK_S, Measured
 
 Measure = Callable[..., Measured]
 
@@ -32,7 +32,6 @@ SEEN_BY_ALL = {
     "threads that fork": "t10((b30))w",
     "exec in place of itself": "b200e b200",
 }
-ALL_WITNESSES = pytest.mark.parametrize("options", [(), ("--no-perf",)], ids=["perf", "no perf"])
 
 
 @ALL_WITNESSES
@@ -47,6 +46,7 @@ def test_the_tree_is_counted_whole_and_nothing_else(
     assert ("perf" in run.cpu["refusals"]) == bool(options)
 
 
+@NEEDS_PERF
 def test_children_of_a_parent_that_ignores_sigchld_are_seen_by_perf(measure: Measure) -> None:
     run = measure("i4(b150)w")
     run.assert_within(0.99)
