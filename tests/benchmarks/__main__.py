@@ -133,7 +133,10 @@ def sampling() -> Iterator[Row]:
 
 
 def slowdown() -> Iterator[Row]:
-    storm = "import subprocess,time; t=time.monotonic()\nfor _ in range(150): subprocess.call(['/bin/true'])\nprint(time.monotonic()-t)"
+    storm = (
+        "import subprocess,time; t=time.monotonic()\n"
+        "for _ in range(150): subprocess.call(['/bin/true'])\nprint(time.monotonic()-t)"
+    )
     spin = "import time; t=time.process_time()\nfor _ in range(9_000_000): pass\nprint(time.process_time()-t)"
     for name, script, budget in (("fork storm", storm, 2.0), ("CPU-bound work", spin, 0.5)):
 
@@ -171,10 +174,23 @@ def large_tree() -> Iterator[Row]:
 
 
 def coverage() -> Iterator[Row]:
-    from tests.tree import benchmark
+    from tests.tree.shapes import Stage
 
-    for row in benchmark.rows(SCRATCH):
-        yield Row(*row)
+    stage = Stage(SCRATCH)
+    shapes = {
+        "spin": ("b1000", ">= 99 %"),
+        "loop of tiny children": ("250<[b1]w>", ">= 99 %"),
+        "parallel jobs": ("4(b250)w", ">= 99 %"),
+        "double fork": ("{b1000}u2", ">= 99 %"),
+        "SIGCHLD ignored": ("i4(b250)w", ">= 99 % with perf"),
+    }
+    for name, (script, budget) in shapes.items():
+        found = []
+        for label, options in (("with perf", ()), ("without", ("--no-perf",))):
+            run = stage.measure(script, *options, environment=environment())
+            claimed = "" if run.cpu["coverage"] is not None else ", no coverage claimed"
+            found.append(f"{label} {100 * run.coverage:.1f} % ({run.cpu['winner']}{claimed})")
+        yield Row(f"CPU time seen: {name}", budget, "; ".join(found))
 
 
 def same_joules() -> Iterator[Row]:
@@ -278,7 +294,7 @@ ROWS: tuple[Callable[[], Iterator[Row]], ...] = (
 def main() -> None:
     wanted = sys.argv[1:] or [each.__name__ for each in ROWS]
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-    print(f"| what | budget | found |\n|---|---|---|")
+    print("| what | budget | found |\n|---|---|---|")
     for each in ROWS:
         if each.__name__ in wanted:
             for row in each():

@@ -6,11 +6,14 @@ import errno
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+
+from tests.conftest import EMT, REPOSITORY
 
 WATTS = 10.0
 
@@ -88,6 +91,23 @@ def the_record(environment: dict[str, str]) -> Callable[[], dict[str, Any]]:
         return dict(json.loads((folder / "run.json").read_text()))
 
     return load
+
+
+@pytest.fixture(scope="session")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A store with one run of `true` in it, to be copied."""
+    place = tmp_path_factory.mktemp("recorded")
+    kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
+    environment = {**kept, "HOME": str(place), "EMT_STORE": str(place / "store"), "TMPDIR": str(place)}
+    environment["PYTHONPATH"] = str(REPOSITORY)
+    subprocess.run([*EMT, "run", "-q", "--", "true"], env=environment, cwd=place, check=True)
+    return place / "store"
+
+
+@pytest.fixture
+def one_run(recorded: pathlib.Path, environment: dict[str, str]) -> None:
+    """The store of this test holds one run, of `true`."""
+    shutil.copytree(recorded, environment["EMT_STORE"])
 
 
 def codes(record: dict[str, Any]) -> list[str]:

@@ -230,7 +230,7 @@ def test_a_file_that_the_command_itself_makes_there_is_stepped_around(
     assert_ten_watts(json.loads((tmp_path / "run-1.json").read_text()))
 
 
-@pytest.mark.parametrize("store", ["/dev/null", "/proc/nowhere", "file", "loop"])
+@pytest.mark.parametrize("store", ["/dev/null", "/proc/nowhere", "loop"])
 def test_a_store_that_cannot_be_one_is_told_and_the_command_runs(
     emt: Emt, tmp_path: pathlib.Path, store: str
 ) -> None:

@@ -223,11 +223,23 @@ def die(name: str) -> None:
     os.kill(os.getpid(), _signal(name))
 
 
-def burn(seconds: str, control: str) -> None:
-    """Use that much CPU time, then wait until `control` ends."""
-    while time.process_time() < float(seconds):
-        pass
-    _wait_for_end(os.open(control, os.O_RDONLY))
+def burdened(path: str, control: str, *command: str) -> None:
+    """Become the command with two children that it never started, as after `helper & exec CMD` in a shell.
+
+    One has ended: its number is added to the command's words. The other uses half a second of CPU time, then
+    waits until `control` ends; its number is written to `path`. A shell cannot do it: it reaps who has ended.
+    """
+    ended = os.fork() or os._exit(0)
+    burning = os.fork()
+    if not burning:
+        while time.process_time() < 0.5:
+            pass
+        _wait_for_end(os.open(control, os.O_RDONLY))
+        os._exit(0)
+    os.waitid(os.P_PID, ended, os.WEXITED | os.WNOWAIT)
+    with open(path, "w", encoding="ascii") as file:
+        file.write(str(burning))
+    os.execvp(command[0], [*command, str(ended)])
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import pathlib
 import signal
@@ -85,23 +86,21 @@ def test_children_of_the_shell_that_became_emt_are_neither_reaped_nor_counted(
     """`helper & exec emt run ...`: emt finds children that it never started."""
     control = tmp_path / "control"
     os.mkfifo(control)
-    pid_file = tmp_path / "pid"
-    line = '"$@" & echo $! > PID; true & ended=$!; exec RUN'  # a second fork would have the shell reap `true`
-    run = " ".join([*RUN, "--", *program("strangers"), "$ended"])
-    script = line.replace("PID", str(pid_file)).replace("RUN", run)
-    burning = program("burn", "0.5", control)
-    with started(["sh", "-c", script, "sh", *burning], env=environment) as emt:
+    burning = tmp_path / "burning"
+    command = program("burdened", burning, control, *RUN, "--", *program("strangers"))
+    with started(command, env=environment) as emt:
         write_end = until(lambda: _open_for_writing(control), "the helper to have used its CPU time")
         assert emt.wait(60) == 0
-        helper = int(pid_file.read_text())
+        helper = int(burning.read_text())
         assert not is_gone(helper)
         os.close(write_end)
         until(lambda: is_gone(helper), "the helper to end by itself")
     found = only_record(environment)
     assert found["exit"]["code"] == 0
     assert found["cpu_time"]["tree_s"] < 0.45
-    processes = pathlib.Path(environment["EMT_STORE"]) / found["id"] / "processes.csv"
-    assert " burn " not in processes.read_text()
+    table = pathlib.Path(environment["EMT_STORE"]) / found["id"] / "processes.csv"
+    with table.open(newline="") as file:
+        assert str(helper) not in {row["pid"] for row in csv.DictReader(file)}
 
 
 def _open_for_writing(path: pathlib.Path) -> int:

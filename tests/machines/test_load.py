@@ -54,7 +54,10 @@ def check(measured: Measured) -> None:
     assert energy["active_j"] == pytest.approx(truth_j, rel=allowed(measured))
     idle_j = (IDLE_W + DRAM_W) * measured.duration_s * used_s(measured) / cpu["machine_s"]
     assert energy["attributed_j"] == pytest.approx(truth_j + idle_j, rel=allowed(measured))
-    assert energy["low_j"] <= truth_j + idle_j <= energy["high_j"]
+    # A process ends after it has told its clock: up to 10 ms of each one's truth are not in the number.
+    untold = 1 + 0.01 * measured.record["processes"]["count"] / used_s(measured)
+    assert energy["low_j"] <= (truth_j + idle_j) * untold
+    assert truth_j + idle_j <= energy["high_j"]
     assert energy["low_j"] <= energy["attributed_j"] <= energy["high_j"] <= energy["machine_high_j"] + 1e-6
     assert energy["attributed_j"] <= energy["machine_j"]
 

@@ -83,7 +83,7 @@ class World:
             self.kernel.wait(parent, self.deck.choice(dead))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(seed=st.integers(0, 2**32), may_ignore=st.booleans())
 def test_no_order_of_events_makes_anything_count_twice(seed: int, may_ignore: bool) -> None:
     with installed() as kernel:

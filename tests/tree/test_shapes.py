@@ -22,15 +22,15 @@ from tests.tree.shapes import ALL_WITNESSES, NEEDS_PERF, TICK_S, Measured
 Measure = Callable[..., Measured]
 
 SEEN_BY_ALL = {
-    "spin": "b400",
-    "tiny children, one after the other": "250<[b1]w>",
-    "jobs in parallel": "4(b150)w",
-    "a double-forked daemon": "{b400}u2",
-    "children that nobody waits for": "3(b120)u3",
-    "deep": "(b50(b50(b50(b50)w)w)w)w",
-    "many threads": "t100(b4)",
-    "threads that fork": "t10((b30))w",
-    "exec in place of itself": "b200e b200",
+    "spin": "b250",
+    "tiny children, one after the other": "150<[b1]w>",
+    "jobs in parallel": "4(b80)w",
+    "a double-forked daemon": "{b200}u2",
+    "children that nobody waits for": "3(b80)u3",
+    "deep": "(b40(b40(b40(b40)w)w)w)w",
+    "many threads": "t100(b3)",
+    "threads that fork": "t10((b20))w",
+    "exec in place of itself": "b120e b120",
 }
 
 
@@ -87,7 +87,7 @@ def test_what_is_left_running_counts_until_the_root_ends(measure: Measure, optio
 
 @ALL_WITNESSES
 def test_wait_tree_follows_it_to_its_end(measure: Measure, options: tuple[str, ...]) -> None:
-    run = measure("{b500}b50", "--wait-tree", *options)
+    run = measure("{b300}b50", "--wait-tree", *options)
     run.assert_within(0.95 if options else 0.99)
     assert run.truth.count == 3
     assert "left_running" not in run.warnings
@@ -131,7 +131,7 @@ def test_a_stopped_emt_says_so_and_counts_right(measure: Measure) -> None:
         time.sleep(2.0)  # the pause is the matter of the test
         os.kill(emt.pid, signal.SIGCONT)
 
-    run = measure("4(b150)w", "--no-perf", during=stop)
+    run = measure("4(b80)w", "--no-perf", during=stop)
     run.assert_within(0.95)
     assert run.record["paused_s"] > 1.0
     assert "paused" in run.warnings
@@ -187,7 +187,7 @@ def _groups(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     )
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     script=st.lists(st.recursive(burns, _groups, max_leaves=8), min_size=1, max_size=4).map("".join),
     has_perf=st.booleans(),
