@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -66,3 +68,45 @@ def record(
         return dict(json.loads(path.read_text()))
 
     return run
+
+
+PURE_PACKAGES = ("typer", "shellingham", "annotated_doc", "rich", "pygments", "markdown_it", "mdurl")
+"""What the command line imports; all of them pure Python, so that any interpreter can use a copy."""
+AS_NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+
+
+@pytest.fixture(scope="session")
+def as_nobody() -> Iterator[tuple[str, ...]]:
+    """A command before emt that makes it an ordinary user's: `[*as_nobody, *EMT, "run", ...]`.
+
+    That user may neither enter this clone nor, as a rule, root's Python: emt is copied to where everybody
+    may read it, and run by an interpreter that everybody may run. Where that cannot be arranged the test
+    skips; under CI=true it fails.
+    """
+    import rich
+
+    public = pathlib.Path(tempfile.mkdtemp(prefix="emt-public-", dir="/tmp"))
+    public.chmod(0o755)
+    shutil.copytree(REPOSITORY / "emt_cli", public / "emt_cli")
+    packages = pathlib.Path(rich.__file__).parent.parent
+    for name in PURE_PACKAGES:
+        if (packages / name).is_dir():
+            shutil.copytree(packages / name, public / name)
+    shutil.copy(packages / "typing_extensions.py", public)
+    script = public / "instead-of-python"
+    try:
+        for python in (os.path.realpath(sys.executable), "/usr/bin/python3"):
+            script.write_text(f'#!/bin/sh\nshift\nPYTHONPATH={public} exec {python} "$@"\n')
+            script.chmod(0o755)
+            words = [*AS_NOBODY, str(script), *EMT, "--version"]
+            if (
+                shutil.which("setpriv")
+                and not subprocess.run(words, capture_output=True, check=False).returncode
+            ):
+                yield (*AS_NOBODY, str(script))
+                return
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(
+            "no Python that an ordinary user may run"
+        )
+    finally:
+        shutil.rmtree(public)

@@ -62,16 +62,16 @@ def test_only_the_command_dumps_a_core(environment: dict[str, str], tmp_path: pa
 
 
 @pytest.mark.slow
-def test_two_hundred_commands_of_a_millisecond_all_end_well(
+def test_sixty_commands_of_a_millisecond_all_end_well(
     environment: dict[str, str], tmp_path: pathlib.Path
 ) -> None:
     def run(number: int) -> int:
         return finished([*RUN, "-n", str(number), "--", "true"], environment).returncode
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        assert set(pool.map(run, range(200))) == {0}
+        assert set(pool.map(run, range(60))) == {0}
     found = records(environment)
-    assert {record["name"] for record in found} == {str(number) for number in range(200)}
+    assert {record["name"] for record in found} == {str(number) for number in range(60)}
     assert {record["state"] for record in found} == {"complete"}
     assert all(record["duration_s"] > 0 for record in found)
 

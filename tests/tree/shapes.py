@@ -25,7 +25,6 @@ from tests.conftest import EMT
 SOURCES = Path(__file__).parent
 TICK_S = 0.01
 NOBODY = 65534
-AS_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
 
 
 def _perf_is_refused() -> bool:

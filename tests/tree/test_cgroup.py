@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from emt_cli.measure import cgroup, linux
-from tests.tree.shapes import AS_NOBODY, NEEDS_PERF, NOBODY, Measured
+from tests.tree.shapes import NEEDS_PERF, NOBODY, Measured
 
 Measure = Callable[..., Measured]
 ON, AUTO = {"EMT_CGROUP": "on"}, {"EMT_CGROUP": "auto"}
@@ -40,8 +40,8 @@ def nobodys(own_group: Path) -> Iterator[Path]:
     group.rmdir()
 
 
-def _entering(group: Path) -> tuple[str, ...]:
-    return ("sh", "-c", f'echo $$ > {group}/cgroup.procs; exec "$@"', "sh", *AS_NOBODY)
+def _entering(group: Path, as_nobody: tuple[str, ...]) -> tuple[str, ...]:
+    return ("sh", "-c", f'echo $$ > {group}/cgroup.procs; exec "$@"', "sh", *as_nobody)
 
 
 def _left_in(group: Path) -> list[str]:
@@ -149,15 +149,19 @@ def test_beside_perf_it_is_not_needed(measure: Measure) -> None:
     assert measure("b10", settings=AUTO).cpu["refusals"]["cgroup"] == "not needed beside perf"
 
 
-def test_an_ordinary_user_gets_one_in_a_group_of_its_own(measure: Measure, nobodys: Path) -> None:
-    run = measure("i2(b150)w", "--no-perf", settings=AUTO, before=_entering(nobodys))
+def test_an_ordinary_user_gets_one_in_a_group_of_its_own(
+    measure: Measure, nobodys: Path, as_nobody: tuple[str, ...]
+) -> None:
+    run = measure("i2(b150)w", "--no-perf", settings=AUTO, before=_entering(nobodys, as_nobody))
     run.assert_within(0.99)
     assert run.cpu["winner"] == "cgroup"
     assert not _left_in(nobodys)
 
 
-def test_in_a_group_of_somebody_else_there_is_none_and_emt_goes_on(measure: Measure, own_group: Path) -> None:
-    run = measure("b100", "--no-perf", before=AS_NOBODY, settings=ON)
+def test_in_a_group_of_somebody_else_there_is_none_and_emt_goes_on(
+    measure: Measure, own_group: Path, as_nobody: tuple[str, ...]
+) -> None:
+    run = measure("b100", "--no-perf", before=as_nobody, settings=ON)
     run.assert_within(0.95)
     assert run.cpu["refusals"]["cgroup"] == "Permission denied"
 

@@ -5,27 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.tree.shapes import ALL_WITNESSES, AS_NOBODY, NEEDS_PERF, NOBODY, Measured, Stage
+from tests.tree.shapes import ALL_WITNESSES, NEEDS_PERF, NOBODY, Measured, Stage
 
 Measure = Callable[..., Measured]
-
-
-@pytest.fixture
-def as_nobody(root: None, environment: dict[str, str]) -> tuple[str, ...]:
-    """A command before emt that makes it an ordinary user's."""
-    words = [*AS_NOBODY, sys.executable, "-c", "import emt_cli.commands.run"]
-    if (
-        shutil.which("setpriv") is None
-        or subprocess.run(words, check=False, env=environment, capture_output=True).returncode
-    ):
-        pytest.skip("nobody cannot run this Python")
-    return AS_NOBODY
 
 
 @pytest.fixture
