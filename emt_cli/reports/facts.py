@@ -74,8 +74,14 @@ def method_facts(run: Run) -> list[tuple[str, str]]:
 
 
 def warning_texts(run: Run) -> list[tuple[str, str]]:
-    """What happened and what to do, clean; a summary row knows only the code."""
-    return [(clean(notice.text) or clean(notice.code), clean(notice.hint)) for notice in run.notices]
+    """What happened and what to do, clean; a summary row knows only the code. A remedy is told once."""
+    told: set[str] = set()
+    found = []
+    for notice in run.notices:
+        hint = clean(notice.hint)
+        found.append((clean(notice.text) or clean(notice.code), "" if hint in told else hint))
+        told.add(hint)
+    return found
 
 
 def own_cost(run: Run) -> str:

@@ -199,7 +199,7 @@ def same_joules() -> Iterator[Row]:
     errors = []
     for hertz, seconds in ((0.1, 3), (1, 3), (10, 3), (100, 3), (1000, 3), (10, 10), (10, 0.3)):
         root = SCRATCH / f"simulated-{hertz}-{seconds}"
-        SimulatedMachine(root, zones=[Zone("intel-rapl:0", "package-0", constant(50.0))])
+        SimulatedMachine(root, zones=[Zone(power=constant(50.0))])
         prefix = [sys.executable, "-m", "tests.simulated_emt", str(root)]
         run = record("-F", str(hertz), "--", "sleep", str(seconds), prefix=prefix)
         error = 100 * (run["energy"]["machine_j"] / (50.0 * run["duration_s"]) - 1)
