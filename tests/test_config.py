@@ -360,6 +360,7 @@ def test_endless_brackets_and_endless_digits_are_clear_errors(place: Place) -> N
 UNPRIVILEGED = """
 import os, sys, tomllib_or_tomli
 from emt_cli.config import load, toml_file
+import emt_cli.notices
 from emt_cli.errors import ConfigError
 base = sys.argv[1]
 os.setuid(int(sys.argv[2]))
