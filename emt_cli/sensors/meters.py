@@ -150,6 +150,9 @@ class Counter(Meter):
         super().__init__(channel, start_s)
         self._total: int | float = 0
         self._suspect: Reading | None = None
+        self._longest_s = inf
+        if channel.range_raw is not None:
+            self._longest_s = channel.range_raw * channel.unit / channel.max_power_w / 2
 
     @property
     def energy_j(self) -> float | None:
@@ -158,10 +161,7 @@ class Counter(Meter):
     @property
     def longest_step_s(self) -> float | None:
         """Half the shortest time in which the counter can wrap."""
-        channel = self.channel
-        if channel.range_raw is None:
-            return None
-        return channel.range_raw * channel.unit / channel.max_power_w / 2
+        return None if self._longest_s == inf else self._longest_s
 
     def _lose_the_rest(self, end_s: float) -> None:
         if self._suspect is not None and self._last is not None:
@@ -170,8 +170,7 @@ class Counter(Meter):
             super()._lose_the_rest(end_s)
 
     def _advance(self, last: Reading, reading: Reading) -> None:
-        longest = self.longest_step_s
-        if longest is not None and reading.t_s - last.t_s > longest:
+        if reading.t_s - last.t_s > self._longest_s:
             self._lose(last.t_s, reading.t_s, "not read within half the wrap time")
             self._last, self._suspect = reading, None
         elif self._accept(last, reading):
