@@ -15,11 +15,10 @@ Seconds = NewType("Seconds", float)
 GramsCO2e = NewType("GramsCO2e", float)
 
 JOULES_PER_KWH = 3.6e6
-JOULES_PER_WH = 3.6e3
 JOULES_PER_MICROJOULE = 1e-6
 JOULES_PER_MILLIJOULE = 1e-3
 WATTS_PER_MILLIWATT = 1e-3
-WATTS_PER_MICROWATT = 1e-6
+SECONDS_PER_MICROSECOND = 1e-6
 SECONDS_PER_NANOSECOND = 1e-9
 
 _ENERGY = ((1e6, "MJ"), (1e3, "kJ"), (1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ"))

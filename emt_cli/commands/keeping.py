@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from emt_cli.config import Config
 from emt_cli.errors import OutputError
 from emt_cli.model import Notice, Process, Run, Sample
 from emt_cli.notices import notice
@@ -225,3 +226,11 @@ def home() -> str:
         except KeyError:  # a user that only a container's host knows
             pass
     return os.path.expanduser("~")
+
+
+def store_of(config: Config) -> str:
+    """The folder of the store, as every command finds it."""
+    from emt_cli.config.keys import STORE
+    from emt_cli.store.library import root
+
+    return root(os.environ, home(), config[STORE])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated, Literal
 
 import typer
@@ -102,15 +101,14 @@ def _sections(show: str | None, form: Format) -> frozenset[str] | None:
 def _load(wanted: list[str], *, recompute: bool) -> list[Run]:
     """The runs behind names and paths, with results: a run that never ended gets them now."""
     from emt_cli.commands import complain
-    from emt_cli.commands.keeping import home
+    from emt_cli.commands.keeping import store_of
     from emt_cli.config import load_here
-    from emt_cli.config.keys import STORE
-    from emt_cli.store import find, load, root
+    from emt_cli.store import find, load
 
     config = load_here({})
     for notice in config.notices:
         complain(notice.text, notice.hint)
-    store = root(os.environ, home(), config[STORE])
+    store = store_of(config)
     return [_completed(run, recompute=recompute) for one in wanted for run in load(find(store, one))]
 
 

@@ -224,10 +224,9 @@ def _draft(command: list[str], name: str, tags: dict[str, str], config: Config, 
 
 
 def _keeping(draft: Run, config: Config, outputs: Sequence[str], *, is_forced: bool) -> Keeping:
-    from emt_cli.commands.keeping import Keeping, home
-    from emt_cli.store.library import root
+    from emt_cli.commands.keeping import Keeping, store_of
 
-    store = root(os.environ, home(), config[keys.STORE]) if config[keys.STORE_ENABLED] else None
+    store = store_of(config) if config[keys.STORE_ENABLED] else None
     return Keeping(draft, outputs, store=store, force=is_forced, max_samples=config[keys.MAX_SAMPLES])
 
 

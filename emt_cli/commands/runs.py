@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -12,7 +11,6 @@ import typer
 from emt_cli import units
 from emt_cli.commands import stdout
 from emt_cli.config import load_here
-from emt_cli.config.keys import STORE
 from emt_cli.errors import UsageError
 from emt_cli.reports.words import clean
 
@@ -141,10 +139,9 @@ def age_s(text: str) -> float:
 
 
 def _store() -> str:
-    from emt_cli.commands.keeping import home
-    from emt_cli.store.library import root
+    from emt_cli.commands.keeping import store_of
 
-    return root(os.environ, home(), load_here({})[STORE])
+    return store_of(load_here({}))
 
 
 def _show(form: Literal["table", "json", "csv"]) -> None:

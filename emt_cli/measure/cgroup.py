@@ -13,6 +13,7 @@ from contextlib import suppress
 
 from emt_cli.measure import linux
 from emt_cli.sensors.base import KeptFile
+from emt_cli.units import SECONDS_PER_MICROSECOND
 
 _PREFIX = "emt-"
 _LIMITS = ("cpu.max", "cpuset.cpus", "memory.high", "memory.max", "pids.max")
@@ -48,7 +49,7 @@ class RunGroup:
         word, usage_us = self._file.read().split(maxsplit=2)[:2]
         if word != b"usage_usec":
             raise ValueError("cpu.stat does not begin with usage_usec")
-        return self._before_s + int(usage_us) * 1e-6
+        return self._before_s + int(usage_us) * SECONDS_PER_MICROSECOND
 
     def disband(self) -> None:
         """Send who is left back to where it would be without us, and remove the group.

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from emt_cli.errors import CommandNotFoundError, LaunchError, NotExecutableError
+from emt_cli.units import SECONDS_PER_NANOSECOND
 from emt_cli.values import Value
 
 _CPU_TIME = struct.Struct("=q")
@@ -146,7 +147,7 @@ class HeldChild:
             answer += block
         os.close(self._answer)
         if len(answer) >= _CPU_TIME.size:
-            self.own_cpu_s = _CPU_TIME.unpack_from(answer)[0] * 1e-9
+            self.own_cpu_s = _CPU_TIME.unpack_from(answer)[0] * SECONDS_PER_NANOSECOND
         if len(answer) >= _CPU_TIME.size + _FAILURE.size:
             os.waitpid(self.pid, 0)
             number, is_exec = _FAILURE.unpack_from(answer, _CPU_TIME.size)

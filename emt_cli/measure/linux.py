@@ -12,6 +12,7 @@ import time
 from typing import NamedTuple
 
 from emt_cli.sensors.base import File, KeptFile, Machine
+from emt_cli.units import SECONDS_PER_NANOSECOND
 
 CLOCK_TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
 """The step of every CPU time in /proc (USER_HZ)."""
@@ -74,7 +75,7 @@ class TaskClock:
 
     def seconds(self) -> float:
         (nanoseconds,) = struct.unpack("=Q", os.read(self._fd, 8))
-        return float(nanoseconds) * 1e-9
+        return float(nanoseconds) * SECONDS_PER_NANOSECOND
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -253,11 +254,6 @@ def _logical_cpus(machine: Machine) -> int:
 def suspended_s() -> float:
     """Seconds since boot that the machine was suspended; only differences mean anything."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
-
-
-def since_boot_s() -> float:
-    """The clock in which /proc/PID/stat tells start times."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def raise_descriptor_limit() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -61,7 +62,7 @@ class RealClock:
 
 
 class Part(NamedTuple):
-    """What one loop read at one tick. `values` fills the sample's fields from `offset` on."""
+    """What one loop read at one tick. Joules and watts belong to the channels from `offset` on."""
 
     tick: int
     t_s: float
@@ -80,7 +81,7 @@ class Ticks:
     late: int = 0
 
 
-class Loop:
+class Loop(ABC):
     """The stages and deadlines that sensors and CPU time share; `_read` says what a tick does."""
 
     def __init__(self, name: str, base_s: float, useful_s: float, clock: Clock) -> None:
@@ -148,15 +149,16 @@ class Loop:
     def _wait(self, until_s: float) -> bool:
         return self._clock.wait(until_s)
 
-    def _warm_up(self) -> None:
+    def _warm_up(self) -> None:  # noqa: B027 - not every loop has such a cost
         """Pay what only the first reading costs."""
 
     def _begin_anew(self) -> None:
         """Forget the reading at the start edge."""
         self.parts.clear()
 
+    @abstractmethod
     def _read(self, tick: int) -> None:
-        raise NotImplementedError
+        """Do what a tick is for and put a part of it."""
 
     def _put(self, part: Part) -> None:
         if len(self.parts) >= _MOST_PARTS:

@@ -5,6 +5,7 @@ This is the only place where a wrap, a reset, a glitch or a gap is decided.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
 from math import inf
@@ -18,7 +19,7 @@ _READINGS_AROUND_THE_END = 16
 """At 1 kHz on a busy machine so many ticks can still come between the end and the word to stop."""
 
 
-class Meter:
+class Meter(ABC):
     """What both meters share: the last good reading, the faults, and the gaps that come of them.
 
     `start_s` is the monotonic time of the run's start; it may be set until `finish`, and gaps are counted
@@ -42,14 +43,14 @@ class Meter:
         """When the first two and the latest readings came, and the joules until then."""
 
     @property
+    @abstractmethod
     def energy_j(self) -> float | None:
         """Joules since the first reading; None before it."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def longest_step_s(self) -> float | None:
         """The longest time between two readings that loses nothing; None if there is none."""
-        raise NotImplementedError
 
     @property
     def gaps(self) -> list[GapSpan]:
@@ -118,8 +119,9 @@ class Meter:
             edge_j=self.edge_j,
         )
 
+    @abstractmethod
     def _advance(self, last: Reading, reading: Reading) -> None:
-        raise NotImplementedError
+        """Account for the stretch between two good readings."""
 
     def _lose(self, start_s: float, end_s: float, reason: str) -> None:
         if end_s > start_s:

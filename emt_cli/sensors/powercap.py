@@ -21,10 +21,11 @@ from typing import NamedTuple
 
 from emt_cli.model import Channel, Gap, Reading
 from emt_cli.sensors.base import Absent, Denied, File, Machine
+from emt_cli.units import JOULES_PER_MICROJOULE
 
 NAME = "powercap"
 FOLDER = "/sys/class/powercap"
-UNIT_J = 1e-6
+UNIT_J = JOULES_PER_MICROJOULE
 RESOLUTION_J = 61e-6
 """The coarsest common step: 2^-14 J (Intel SDM volume 3B, RAPL energy status units)."""
 UPDATE_PERIOD_S = 1e-3

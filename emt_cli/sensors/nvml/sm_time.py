@@ -12,6 +12,8 @@ from contextlib import suppress
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from emt_cli.units import SECONDS_PER_MICROSECOND
+
 _INSUFFICIENT_SIZE = 7
 _NO_SAMPLES = (0, 6)  # pynvml raises the success of an empty list; the driver says NOT_FOUND
 
@@ -46,10 +48,11 @@ def _busy_s(own: Sequence[UtilizationSample], since_us: int, newest_us: int) -> 
     if any(sample.sm_percent > 100 for sample in own):
         return None
     if len(own) == 1:
-        return own[0].sm_percent / 100 * (newest_us - since_us) * 1e-6
+        return own[0].sm_percent / 100 * (newest_us - since_us) * SECONDS_PER_MICROSECOND
     starts = [since_us, *(sample.t_us for sample in own)]
     spans = zip(starts, own, strict=False)
-    return sum(sample.sm_percent / 100 * (sample.t_us - start_us) * 1e-6 for start_us, sample in spans)
+    busy_us = sum(sample.sm_percent / 100 * (sample.t_us - start_us) for start_us, sample in spans)
+    return busy_us * SECONDS_PER_MICROSECOND
 
 
 class Shares:
