@@ -104,9 +104,10 @@ def _stop_with(pid: int, number: int) -> None:
     """Stop as the child did, so that the shell sees the job stopped; when continued, continue the child.
 
     A shell's `fg` continues the whole group: the child runs already then and gets no second SIGCONT. One
-    that has come already would be lost by stopping now, and with it the run.
+    that has come already would be lost by stopping now, and with it the run. PID 1 cannot be stopped, and
+    trying to would throw away a SIGCONT that comes in the same moment (signal(7), kernel/signal.c).
     """
-    if signal.SIGCONT in signal.sigpending():
+    if os.getpid() == 1 or signal.SIGCONT in signal.sigpending():
         return
     handler = signal.getsignal(number)
     signal.sigtimedwait({number}, 0)
