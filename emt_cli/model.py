@@ -71,6 +71,8 @@ class Channel(Value):
     note: str = ""
     dropped: str = ""
     """Why the registry keeps this channel out of every total (a mirror, an overlap); empty if it counts."""
+    checks: str = ""
+    """The channel whose energy this one tells a second time, in another way: a difference is a warning."""
 
     @property
     def is_platform(self) -> bool:

@@ -83,6 +83,14 @@ _CATALOGUE: dict[str, tuple[str, str]] = {
         "more than {limit} samples: the journal's rate was halved {times} time(s)",
         "energy is exact all the same; --max-samples sets the limit",
     ),
+    "nothing_excluded": (
+        "--exclude {name}: there is nothing of that name here",
+        "emt sensors lists channels, devices and sensors",
+    ),
+    "cross_check": (
+        "{channel} and {check} should tell the same energy and differ by {share:.0%}",
+        "{remedy}",
+    ),
     "unknown_variable": ("{name} is not a setting of emt and was ignored", "{remedy}"),
     "foreign_config": (
         "{path} belongs to another user and was ignored",

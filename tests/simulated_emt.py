@@ -5,14 +5,13 @@ from __future__ import annotations
 import sys
 
 from emt_cli.commands import main as emt
-from emt_cli.sensors.base import Machine
-from tests.simulation import simulated_opener
+from tests.simulation import simulated
 
 
 def main() -> None:
     root, *arguments = sys.argv[1:]
     sys.argv[1:] = arguments
-    emt(machine=Machine(root, open_file=simulated_opener(root)))
+    emt(machine=simulated(root))
 
 
 if __name__ == "__main__":

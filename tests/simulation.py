@@ -2,7 +2,7 @@
 at the moment of each read from CLOCK_MONOTONIC, so that joules are exact on however loaded a box.
 
 `SimulatedMachine(folder, zones=[...])` writes the files, and `machine.json` with the power functions;
-`simulated_opener(root)` reads that back in any process, so that a whole `emt run` can be put on it
+`simulated(root)` reads that back in any process, so that a whole `emt run` can be put on it
 (`python -m tests.simulated_emt ROOT run -- ...`). `/proc` files that the simulation does not have are the
 real ones. All watts are of one zone alone: what a package draws does not add up from its sub-zones.
 """
@@ -14,7 +14,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,40 @@ class Zone:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Signal:
+    """Any other file that follows a power function: hwmon, batteries, Cray counters.
+
+    `form` is how it is written, with `{uj}`, `{j}`, `{uw}`, `{mw}`, `{w}`, `{ma}`, `{ua}` (at `volts`) and
+    `{us}` (microseconds since the machine's start): energies are counted from `start_j` on and wrap at
+    `range_j`; powers are those of the moment. `update_period_s` 0: fresh at every read.
+    """
+
+    path: str
+    power: Power = Power(base_w=10.0)
+    form: str = "{uj}"
+    volts: float = 1.0
+    start_j: float = 0.0
+    range_j: float | None = None
+    update_period_s: float = 0.0
+    faults: tuple[Fault, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PowerEvent:
+    """A counter of the perf `power` PMU on one CPU: it counts what its signal uses, from its opening on.
+
+    `config` is its number (energy-pkg is 2), `scale_j` what a step means. `fault` is what opening it raises.
+    """
+
+    config: int = 2
+    cpu: int = 0
+    power: Power = Power(base_w=10.0)
+    scale_j: float = 2.0**-32
+    pmu: int = 23
+    fault: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Stat:
     """A scripted `/proc/stat`: so many CPUs, and how many of them are busy, stolen or waiting for I/O.
 
@@ -130,21 +164,28 @@ class _Description:
     real_idle_s: float
     zones: tuple[Zone, ...]
     stat: Stat | None
+    signals: tuple[Signal, ...] = ()
+    events: tuple[PowerEvent, ...] = ()
     faults: dict[str, tuple[Fault, ...]] = field(default_factory=dict)
 
     @classmethod
     def load(cls, root: str) -> _Description:
         raw: dict[str, Any] = json.loads(Path(root, _DESCRIPTION).read_text())
-        zones = tuple(
-            Zone(**{**z, "power": Power(**z["power"]), "faults": _faults(z["faults"])}) for z in raw["zones"]
-        )
         return cls(
             epoch_s=raw["epoch_s"],
             real_idle_s=raw["real_idle_s"],
-            zones=zones,
+            zones=tuple(Zone(**_values(zone)) for zone in raw["zones"]),
+            signals=tuple(Signal(**_values(signal)) for signal in raw["signals"]),
+            events=tuple(PowerEvent(**_values(event)) for event in raw["events"]),
             stat=None if raw["stat"] is None else Stat(**raw["stat"]),
             faults={path: _faults(faults) for path, faults in raw["faults"].items()},
         )
+
+
+def _values(raw: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a described part, its power and faults made whole."""
+    faults = {"faults": _faults(raw["faults"])} if "faults" in raw else {}
+    return {**raw, "power": Power(**raw["power"]), **faults}
 
 
 def _faults(raw: list[dict[str, Any]]) -> tuple[Fault, ...]:
@@ -191,13 +232,40 @@ class World:
 
     def zone_j(self, folder: str, t_s: float) -> float:
         """Joules that the zone used since the machine's start."""
-        zone = self._zones[folder]
-        power = zone.power
+        return self.joules(folder, self._zones[folder].power, t_s)
+
+    def joules(self, name: str, power: Power, t_s: float) -> float:
+        """Joules by a power function since the machine's start; `name` keeps apart what is integrated."""
         if not power.per_cpu_w:
             return power.fixed_j(t_s)
         if power.exponent == 1.0:
             return power.fixed_j(t_s) + power.per_cpu_w * self.busy_s(t_s)
-        return power.fixed_j(t_s) + self._integrated_j(folder, power, t_s)
+        return power.fixed_j(t_s) + self._integrated_j(name, power, t_s)
+
+    def watts(self, power: Power, t_s: float) -> float:
+        """Power at a moment. Raises ValueError where it follows the real load, which has no moment."""
+        stat = self.description.stat
+        if power.per_cpu_w and (stat is None or stat.follows_real):
+            raise ValueError("the power at a moment of a real load is not known")
+        busy = stat.neighbour_cpus if stat is not None else 0.0
+        ramp_w = power.ramp_w_per_s * min(t_s, power.ramp_ends_s)
+        return power.base_w + ramp_w + power.per_cpu_w * busy**power.exponent
+
+    def signal_text(self, signal: Signal, t_s: float) -> bytes:
+        """What a signal's file shows: refreshed, wrapped, in its own words."""
+        if signal.update_period_s:
+            t_s = math.floor(t_s / signal.update_period_s) * signal.update_period_s
+        words: dict[str, int] = {"us": round(t_s * 1e6)}
+        if any(f"{{{word}}}" in signal.form for word in ("uj", "j")):
+            counted_j = signal.start_j + self.joules(signal.path, signal.power, t_s)
+            if signal.range_j:
+                counted_j %= signal.range_j
+            words |= {"uj": round(counted_j * 1e6), "j": math.floor(counted_j)}
+        else:
+            watts = self.watts(signal.power, t_s)
+            scales = {"uw": 1e6, "mw": 1e3, "w": 1.0, "ma": 1e3 / signal.volts, "ua": 1e6 / signal.volts}
+            words |= {word: round(watts * scale) for word, scale in scales.items()}
+        return (signal.form.format(**words) + "\n").encode()
 
     def _integrated_j(self, folder: str, power: Power, t_s: float) -> float:
         stat = self.description.stat
@@ -277,25 +345,23 @@ class SimulatedFile:
         return {"text": b"<unknown>\n", "empty": b"", "garbage": b"%d\n" % int(fault.value)}[fault.kind]
 
 
-def simulated_opener(root: str, clock: Callable[[], float] = time.monotonic) -> Callable[[str], File]:
-    """`open_file` of a `Machine(root)`, from the `machine.json` in there."""
-    return opener(root, World(_Description.load(root), clock))
-
-
 def opener(root: str, world: World) -> Callable[[str], File]:
     zones = {zone.path: zone for zone in world.description.zones}
+    signals = {signal.path: signal for signal in world.description.signals}
     root = root.rstrip("/")
 
     def open_file(path: str) -> File:
         name = path.removeprefix(root)
         faults = world.description.faults.get(name, ())
-        zone = zones.get(name)
-        if zone is not None:
-            faults = (*zone.faults, *faults)
+        zone, signal = zones.get(name), signals.get(name)
+        for part in (zone, signal):
+            faults = (*part.faults, *faults) if part is not None else faults
         if any(fault.kind == "EACCES" for fault in faults):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
         if zone is not None:
             return SimulatedFile(world, lambda t_s: b"%d\n" % world.counter_uj(zone.folder, t_s), faults)
+        if signal is not None:
+            return SimulatedFile(world, lambda t_s: world.signal_text(signal, t_s), faults)
         if name == "/proc/stat":
             return SimulatedFile(world, world.proc_stat, faults)
         real = KeptFile(path if os.path.exists(path) or not name.startswith("/proc/") else name)
@@ -304,11 +370,50 @@ def opener(root: str, world: World) -> Callable[[str], File]:
     return open_file
 
 
+class SimulatedEvent:
+    """An opened counter of a `PowerEvent`."""
+
+    def __init__(self, world: World, event: PowerEvent) -> None:
+        self._world, self._event = world, event
+        self._first_j = self._joules()
+
+    def count(self) -> int:
+        return int((self._joules() - self._first_j) / self._event.scale_j)
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+    def _joules(self) -> float:
+        name = f"{self._event.config} on {self._event.cpu}"
+        return self._world.joules(name, self._event.power, self._world.now_s())
+
+
+def event_opener(world: World) -> Callable[[int, int, int], SimulatedEvent]:
+    """`open_event` of a machine: its `PowerEvent`s, and no other."""
+    events = {(event.pmu, event.config, event.cpu): event for event in world.description.events}
+
+    def open_event(kind: int, config: int, cpu: int) -> SimulatedEvent:
+        event = events.get((kind, config, cpu))
+        fault = "ENOENT" if event is None else event.fault
+        if event is None or fault:
+            code: int = getattr(errno, fault)
+            raise OSError(code, os.strerror(code))
+        return SimulatedEvent(world, event)
+
+    return open_event
+
+
+def simulated(root: str, clock: Callable[[], float] = time.monotonic) -> Machine:
+    """The machine of a root, from the `machine.json` in there."""
+    world = World(_Description.load(root), clock)
+    return Machine(root, open_file=opener(root, world), open_event=event_opener(world))
+
+
 class SimulatedMachine:
     """Writes a simulated machine into a folder and speaks for its truth.
 
-    `machine` is the `Machine` for use in this process. `faults` may name any other file by its absolute
-    path (`/proc/stat`). `clock` is for use in this process alone.
+    `machine` is the `Machine` for use in this process. `files` are further files with a fixed content, by
+    absolute path; `faults` may name any file so. `clock` is for use in this process alone.
     """
 
     def __init__(
@@ -316,6 +421,9 @@ class SimulatedMachine:
         folder: Path,
         *,
         zones: Sequence[Zone] = (),
+        signals: Sequence[Signal] = (),
+        events: Sequence[PowerEvent] = (),
+        files: Mapping[str, str] | None = None,
         stat: Stat | None = None,
         faults: dict[str, tuple[Fault, ...]] | None = None,
         cpu_model: str = "Simulated CPU @ 2.00GHz",
@@ -329,6 +437,8 @@ class SimulatedMachine:
             epoch_s=clock(),
             real_idle_s=_real_idle_s(),
             zones=tuple(zones),
+            signals=tuple(signals),
+            events=tuple(events),
             stat=stat,
             faults=faults or {},
         )
@@ -337,7 +447,16 @@ class SimulatedMachine:
         self._write_proc(cpu_model, cpus or (stat.cpus if stat else os.cpu_count() or 1), memory_bytes)
         for zone in zones:
             self._write_zone(zone)
-        self.machine = Machine(self.root, open_file=opener(self.root, self.world), environ=environ)
+        for signal in signals:
+            self._write(signal.path, "0\n")
+        for path, text in (files or {}).items():
+            self._write(path, text)
+        self.machine = Machine(
+            self.root,
+            open_file=opener(self.root, self.world),
+            open_event=event_opener(self.world),
+            environ=environ,
+        )
 
     def now_s(self) -> float:
         return self.world.now_s()

@@ -7,10 +7,10 @@ know no other way to the kernel, so that another system can stand behind the sam
 from __future__ import annotations
 
 import os
-import struct
 import time
 from typing import NamedTuple
 
+from emt_cli import perf_event
 from emt_cli.sensors.base import File, KeptFile, Machine
 from emt_cli.units import SECONDS_PER_NANOSECOND
 
@@ -18,13 +18,8 @@ CLOCK_TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
 """The step of every CPU time in /proc (USER_HZ)."""
 
 _PR_SET_CHILD_SUBREAPER = 36
-_PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241, "riscv64": 241, "ppc64le": 319, "s390x": 331, "i686": 336}
 _PERF_TYPE_SOFTWARE = 1
 _PERF_COUNT_SW_TASK_CLOCK = 1
-_PERF_DISABLED, _PERF_INHERIT, _PERF_EXCLUDE_KERNEL, _PERF_EXCLUDE_HV, _PERF_ENABLE_ON_EXEC = (
-    1 << bit for bit in (0, 1, 5, 6, 12)
-)
-_PERF_FLAG_FD_CLOEXEC = 8
 _CPUCLOCK_SCHED = 2
 """The clock of the scheduler in a clock number made of a PID (include/linux/posix-timers.h)."""
 _SIGCHLD_BIT = 1 << 16
@@ -52,35 +47,20 @@ class TaskClock:
     """
 
     def __init__(self, pid: int) -> None:
-        import ctypes
-
-        number = _PERF_EVENT_OPEN.get(os.uname().machine)
-        if number is None:
-            raise OSError(38, "perf_event_open is unknown on this architecture")
         flags = (
-            _PERF_DISABLED | _PERF_INHERIT | _PERF_EXCLUDE_KERNEL | _PERF_EXCLUDE_HV | _PERF_ENABLE_ON_EXEC
+            perf_event.DISABLED
+            | perf_event.INHERIT
+            | perf_event.EXCLUDE_KERNEL
+            | perf_event.EXCLUDE_HV
+            | perf_event.ENABLE_ON_EXEC
         )
-        attributes = struct.pack(
-            "=IIQQQQQIIQ", _PERF_TYPE_SOFTWARE, 64, _PERF_COUNT_SW_TASK_CLOCK, 0, 0, 0, flags, 0, 0, 0
-        )
-        libc = ctypes.CDLL(None, use_errno=True)
-        arguments = (ctypes.c_long(pid), ctypes.c_long(-1), ctypes.c_long(-1))
-        fd = libc.syscall(
-            ctypes.c_long(number), attributes, *arguments, ctypes.c_ulong(_PERF_FLAG_FD_CLOEXEC)
-        )
-        if fd < 0:
-            error = ctypes.get_errno()
-            raise OSError(error, os.strerror(error))
-        self._fd = fd
+        self._event = perf_event.of_process(pid, _PERF_TYPE_SOFTWARE, _PERF_COUNT_SW_TASK_CLOCK, flags)
 
     def seconds(self) -> float:
-        (nanoseconds,) = struct.unpack("=Q", os.read(self._fd, 8))
-        return float(nanoseconds) * SECONDS_PER_NANOSECOND
+        return self._event.count() * SECONDS_PER_NANOSECOND
 
     def close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        self._event.close()
 
 
 class ProcessStat(NamedTuple):

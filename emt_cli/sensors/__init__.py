@@ -12,21 +12,29 @@ import importlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
-from emt_cli.errors import SensorError
-from emt_cli.model import Notice
+from emt_cli.errors import EmtError, SensorError
+from emt_cli.model import Channel, Notice
 from emt_cli.sensors.base import Absent, Denied, Machine, Sensor
+
+if TYPE_CHECKING:
+    from emt_cli.sensors.wishes import Wishes
 
 
 class Source(NamedTuple):
-    """Where an opener is found: `function(machine) -> Sensor` in `module`."""
+    """Where an opener is found: `function(machine) -> Sensor` in `module`.
+
+    `is_opt_in`: slow or costly, and opened only where the user asks for it by name.
+    """
 
     name: str
     module: str
     function: str
     is_outside: bool = False
+    is_opt_in: bool = False
 
 
 BUILT_IN: tuple[Source, ...] = (
@@ -38,7 +46,6 @@ RAM_MODEL = Source("memory model", "emt_cli.sensors.model", "open_ram")
 
 _CPU_DOMAINS = frozenset({"package", "cpu", "module"})
 _MEMORY_DOMAINS = frozenset({"dram", "module"})
-_INSIDE_A_MODULE = frozenset({"package", "core", "uncore", "cpu", "dram"})
 _NO_COUNTER = (
     "on bare-metal Linux the RAPL counters would be read; a virtual machine, a container and WSL2 have none "
     "as a rule"
@@ -47,11 +54,13 @@ _NO_COUNTER = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """What a machine offers. `absent` pairs the name of each interface that is not here with the reason."""
+    """What a machine offers. `absent` pairs the name of each interface that is not here with the reason;
+    `excluded` are the channels of sensors that were closed again, since the user wants none of theirs."""
 
     sensors: tuple[Sensor, ...]
     notices: tuple[Notice, ...] = ()
     absent: tuple[tuple[str, str], ...] = ()
+    excluded: tuple[Channel, ...] = ()
 
 
 FindOutside = Callable[[Mapping[str, str]], Sequence[Source]]
@@ -62,32 +71,63 @@ def open_available(
     machine: Machine,
     *,
     replay: str | None = None,
+    wishes: Wishes | None = None,
     limit_s: float = 5.0,
     built_in: Sequence[Source] = BUILT_IN,
     find_outside: FindOutside | None = None,
     cpu_model: Source = CPU_MODEL,
     ram_model: Source = RAM_MODEL,
 ) -> Opened:
-    """Every sensor of this machine; with `replay`, the sensor that plays that file and no other.
+    """Every sensor of this machine that is wanted; with `replay`, the sensor that plays that file.
 
-    All openers together have `limit_s`. Raises UsageError for a bad replay file, and nothing else.
-    `find_outside` finds other packages' sensors; by default through entry points.
+    All openers together have `limit_s`. Raises UsageError for a bad replay file or a choice of nothing, and
+    nothing else. `find_outside` finds other packages' sensors; by default through entry points.
     """
+    from emt_cli.sensors.overlaps import drop_overlaps
+    from emt_cli.sensors.wishes import Wishes
+
+    wishes = wishes or Wishes()
+    gathered = _Gathered(limit_s)
     if replay is not None:
         from emt_cli.sensors.replay import open_replay
 
-        return Opened(sensors=(open_replay(replay),))
+        gathered.sensors.append(open_replay(replay))
+    else:
+        sources = [*built_in, *(find_outside or _by_entry_points)(machine.environ)]
+        _open_all([source for source in sources if _is_wanted(source, wishes)], machine, gathered, limit_s)
+        _add_devices(machine, gathered, wishes)
+        drop_overlaps(gathered.sensors)
+    gathered.choose(wishes)
+    if replay is None:
+        _cover(machine, gathered, wishes, cpu_model, ram_model)
+    gathered.finish_choice(wishes)
+    return Opened(
+        sensors=tuple(gathered.sensors),
+        notices=tuple(gathered.notices),
+        absent=tuple(gathered.absent),
+        excluded=tuple(gathered.excluded),
+    )
+
+
+def _is_wanted(source: Source, wishes: Wishes) -> bool:
+    """Whether to open it at all: what the user excludes by the sensor's name is as if it were not here."""
+    if source.is_opt_in and source.name not in (*wishes.opt_in, *wishes.only):
+        return False
+    return source.name not in wishes.exclude
+
+
+def _open_all(sources: Sequence[Source], machine: Machine, gathered: _Gathered, limit_s: float) -> None:
     deadline_s = time.monotonic() + limit_s
-    at_work = [Opening(source, machine) for source in built_in]
-    at_work += [Opening(source, machine) for source in (find_outside or _by_entry_points)(machine.environ)]
-    gathered = _Gathered(limit_s)
+    at_work = [Opening(source, machine) for source in sources]
     for opening in at_work:
         gathered.add(opening.source.name, opening.result(deadline_s))
-    _overlaps(gathered.sensors)
-    _cover(machine, gathered, cpu_model, ram_model)
-    return Opened(
-        sensors=tuple(gathered.sensors), notices=tuple(gathered.notices), absent=tuple(gathered.absent)
-    )
+
+
+def _add_devices(machine: Machine, gathered: _Gathered, wishes: Wishes) -> None:
+    if wishes.devices:
+        from emt_cli.sensors.configured import open_devices
+
+        gathered.add("devices", _attempt(partial(open_devices, devices=wishes.devices), machine))
 
 
 def _by_entry_points(environ: Mapping[str, str]) -> Sequence[Source]:
@@ -127,21 +167,29 @@ class Opening:
 
 def _open(source: Source, machine: Machine) -> Outcome:
     """Open one sensor. Whatever goes wrong in there comes back as a refusal with its text."""
-    try:
-        sensor = getattr(importlib.import_module(source.module), source.function)(machine)
+
+    def opened(machine: Machine) -> Sensor:
+        sensor: Sensor = getattr(importlib.import_module(source.module), source.function)(machine)
         if not isinstance(sensor, Sensor):
-            return Denied(f"{source.module}:{source.function} gave no sensor but a {type(sensor).__name__}")
+            raise Denied(f"{source.module}:{source.function} gave no sensor but a {type(sensor).__name__}")
         if source.is_outside:
             from emt_cli.sensors.outside import Guarded
 
             return Guarded(sensor)
         return sensor
+
+    return _attempt(opened, machine, source.module)
+
+
+def _attempt(opener: Callable[[Machine], Sensor], machine: Machine, module: str = "emt") -> Outcome:
+    try:
+        return opener(machine)
     except SensorError as refusal:
         return refusal
     except (Exception, SystemExit) as error:  # noqa: BLE001 - drivers' and other packages' code: named, not lost
         return Denied(
             f"broken: {type(error).__name__}: {error}",
-            hint=f"a fault of {source.module}, not of this machine; please report it there",
+            hint=f"a fault of {module}, not of this machine; please report it there",
         )
 
 
@@ -153,6 +201,8 @@ class _Gathered:
         self.notices: list[Notice] = []
         self.absent: list[tuple[str, str]] = []
         self.remedies: dict[str, str] = {}
+        self.excluded: list[Channel] = []
+        self._unwanted: list[Channel] = []
         self._limit_s = limit_s
 
     def add(self, name: str, outcome: Outcome | None) -> None:
@@ -177,9 +227,39 @@ class _Gathered:
                     remedy=remedy,
                 )
 
+    def choose(self, wishes: Wishes) -> None:
+        """Take out the channels that the user does not want."""
+        if wishes.only or wishes.exclude:
+            from emt_cli.sensors.choice import choose
+
+            self._unwanted += choose(self.sensors, wishes)
+
+    def finish_choice(self, wishes: Wishes) -> None:
+        """Close the sensors of which nothing is wanted. Raises UsageError for a choice of nothing."""
+        if not (wishes.only or wishes.exclude):
+            return
+        from emt_cli.sensors.choice import check_only, unknown_words
+
+        channels = [channel for sensor in self.sensors for channel in sensor.channels]
+        unwanted = {channel.id for channel in self._unwanted}
+        for sensor in [s for s in self.sensors if unwanted.issuperset(c.id for c in s.channels)]:
+            self.sensors.remove(sensor)
+            self.excluded += sensor.channels
+            sensor.close()
+        try:
+            check_only(wishes, channels)
+        except EmtError:
+            for sensor in self.sensors:
+                sensor.close()
+            raise
+        names = [name for name, _ in self.absent]
+        for word in unknown_words(wishes.exclude, channels, names):
+            self._note("nothing_excluded", name=word)
+
     def covers(self, domains: frozenset[str]) -> bool:
-        """Whether a channel that counts stands for one of these domains."""
-        return any(c.domain in domains and not c.dropped for s in self.sensors for c in s.channels)
+        """Whether a channel stands for one of these domains: one that counts, or that is not wanted."""
+        channels = [c for s in self.sensors for c in s.channels if not c.dropped]
+        return any(channel.domain in domains for channel in [*channels, *self._unwanted])
 
     def estimated(self, what: str) -> None:
         remedy = self.remedies.get("powercap") or _NO_COUNTER
@@ -191,43 +271,36 @@ class _Gathered:
         self.notices.append(notice(code, **facts))
 
 
-def _overlaps(sensors: list[Sensor]) -> None:
-    """Drop what another sensor already counts, by giving sensors changed copies of their channels.
-
-    The same id from two sensors is the same thing seen twice: the first keeps it. A module (Grace Hopper)
-    counts its CPU and memory itself.
-    """
-    module = next((c for s in sensors for c in s.channels if c.domain == "module" and not c.dropped), None)
-    taken: dict[str, str] = {}
-    for sensor in sensors:
-        channels = []
-        for channel in sensor.channels:
-            if channel.id in taken:
-                reason = channel.dropped or f"{taken[channel.id]} reads the same"
-                channel = replace(channel, id=_free_id(channel.id, taken), dropped=reason)  # noqa: PLW2901
-            elif module is not None and channel.domain in _INSIDE_A_MODULE and not channel.dropped:
-                channel = replace(channel, dropped=f"inside {module.device} module")  # noqa: PLW2901
-            taken[channel.id] = sensor.name
-            channels.append(channel)
-        if channels != list(sensor.channels):
-            sensor.channels = tuple(channels)
-
-
-def _free_id(wanted: str, taken: Mapping[str, str]) -> str:
-    number = 2
-    while f"{wanted}.{number}" in taken:
-        number += 1
-    return f"{wanted}.{number}"
-
-
-def _cover(machine: Machine, gathered: _Gathered, cpu_model: Source, ram_model: Source) -> None:
-    """Estimate what no sensor measures: the CPU, and the memory unless the CPU's model includes it."""
+def _cover(
+    machine: Machine, gathered: _Gathered, wishes: Wishes, cpu_model: Source, ram_model: Source
+) -> None:
+    """Put watts by hand, else a model, where no sensor measures: the CPU, and the memory unless the CPU's
+    model includes it."""
     has_memory = gathered.covers(_MEMORY_DOMAINS)
     if not gathered.covers(_CPU_DOMAINS):
-        outcome = _open(cpu_model, machine)
+        outcome = _cpu(machine, wishes, cpu_model)
         gathered.add(cpu_model.name, outcome)
+        gathered.choose(wishes)
         if not isinstance(outcome, SensorError):
-            gathered.estimated("CPU energy" if has_memory else "CPU and memory energy")
+            if any(c.provenance == "estimated" and not c.dropped for c in outcome.channels):
+                gathered.estimated("CPU energy" if has_memory else "CPU and memory energy")
             has_memory = has_memory or bool(getattr(outcome, "includes_memory", False))
     if not has_memory:
-        gathered.add(ram_model.name, _open(ram_model, machine))
+        gathered.add(ram_model.name, _ram(machine, wishes, ram_model))
+        gathered.choose(wishes)
+
+
+def _cpu(machine: Machine, wishes: Wishes, model: Source) -> Outcome:
+    if wishes.cpu_power is None:
+        return _open(model, machine)
+    from emt_cli.sensors.configured import open_cpu
+
+    return _attempt(partial(open_cpu, power=wishes.cpu_power), machine)
+
+
+def _ram(machine: Machine, wishes: Wishes, model: Source) -> Outcome:
+    if wishes.ram_w_per_gb is None:
+        return _open(model, machine)
+    from emt_cli.sensors.configured import open_ram
+
+    return _attempt(partial(open_ram, w_per_gb=wishes.ram_w_per_gb), machine)

@@ -54,6 +54,17 @@ class SharesDevices(Protocol):
 
 
 @runtime_checkable
+class WaitsForSteps(Protocol):
+    """A sensor whose counters stand still for tens of milliseconds: `read_edge` reads just after a step.
+
+    It waits for the next step of every channel, no longer than one update period, and is asked for the
+    readings at the edges of a run alone.
+    """
+
+    def read_edge(self) -> Sequence[Reading | Gap]: ...
+
+
+@runtime_checkable
 class Rewinds(Protocol):
     """A sensor that plays something: `rewind` takes it back to the beginning, just before the start edge."""
 
@@ -89,21 +100,44 @@ class KeptFile:
             self._fd = -1
 
 
+class Event(Protocol):
+    """An opened perf counter: `count` gives its raw count since it was opened. Raises OSError."""
+
+    def count(self) -> int: ...
+
+    def close(self) -> None: ...
+
+
+def open_event(kind: int, config: int, cpu: int) -> Event:
+    """The kernel's counter of the PMU `kind` on one CPU, for all processes. Raises OSError as the kernel
+    does (EACCES, EPERM: not allowed; ENOENT, ENODEV: no such event there)."""
+    from emt_cli import perf_event
+
+    return perf_event.of_cpu(kind, config, cpu)
+
+
 Opener = Callable[[str], File]
+EventOpener = Callable[[int, int, int], Event]
 
 
 class Machine:
-    """Where the kernel's files are read from: the real root, or a simulated machine's folder.
+    """Where the kernel's files and counters are read from: the real root, or a simulated machine's folder.
 
-    `open_file` is the one way in, so that a test can play EIO, EINVAL or a read that blocks. `environ` is
-    the environment that sensors may look at (visible devices).
+    `open_file` and `open_event` are the only ways in, so that a test can play EIO, EINVAL or a read that
+    blocks. `environ` is the environment that sensors may look at (visible devices).
     """
 
     def __init__(
-        self, root: str = "/", *, open_file: Opener = KeptFile, environ: Mapping[str, str] | None = None
+        self,
+        root: str = "/",
+        *,
+        open_file: Opener = KeptFile,
+        open_event: EventOpener = open_event,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         self.root = root.rstrip("/")
         self.open_file = open_file
+        self.open_event = open_event
         self.environ: Mapping[str, str] = os.environ if environ is None else environ
 
     @property

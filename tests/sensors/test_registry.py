@@ -313,7 +313,7 @@ def test_a_module_drops_the_cpu_and_memory_inside_it_and_needs_no_estimate() -> 
 def test_what_two_sensors_see_counts_for_the_first() -> None:
     result = opened("open_package_and_memory", "open_package")
     assert ids(result) == ["cpu0/package", "cpu0/dram", "cpu0/package.2"]
-    assert result.sensors[1].channels[0].dropped == "other reads the same"
+    assert result.sensors[1].channels[0].dropped == "fake reads the same"
     assert len(result.sensors[1].read()) == 1
 
 
