@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 
 from emt_cli import __version__
 from emt_cli.model import Host, Job
+from emt_cli.proc_stat import counted_cpus
 
 Read = Callable[[str], str]
 
@@ -27,25 +28,37 @@ _RANKS = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "MPI_LOCALRANKID")
 
 def facts(read: Read, environ: Mapping[str, str]) -> Host:
     """What there is to know without asking anybody; a fact that cannot be read is empty."""
-    system = os.uname()
+    node, system, release, architecture = _system()
     processor = _processor(read)
     return Host(
-        node=system.nodename,
-        os=_pretty_name(read) or system.sysname,
-        kernel=system.release,
-        architecture=system.machine,
+        node=node,
+        os=_pretty_name(read) or system,
+        kernel=release,
+        architecture=architecture,
         cpu_model=processor.get("model name") or processor.get("cpu model") or processor.get("hardware", ""),
-        cpu_count=os.cpu_count() or 1,
+        cpu_count=_cpus(read),
         cpu_packages=_packages(read),
         memory_bytes=_memory(read),
         hypervisor=_hypervisor(read, processor),
-        container=_container(environ),
+        container=_container(read, environ),
+        pid_namespace=_pid_namespace(),
         governor=_text(read, "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         boot_id=_text(read, "/proc/sys/kernel/random/boot_id"),
         timezone=timezone(environ),
         python=".".join(map(str, sys.version_info[:3])),
         emt_version=__version__,
     )
+
+
+def _system() -> tuple[str, str, str, str]:
+    """Node, name, release and architecture of the system that runs here."""
+    if hasattr(os, "uname"):
+        here = os.uname()
+        return here.nodename, here.sysname, here.release, here.machine
+    import platform
+
+    told = platform.uname()
+    return told.node, told.system, told.release, told.machine
 
 
 def timezone(environ: Mapping[str, str]) -> str:
@@ -88,22 +101,49 @@ def _whole(text: str) -> int | None:
 
 def reserved_cpus(read: Read, environ: Mapping[str, str], cpus: int) -> float | None:
     """CPUs that belong to this job alone, by Slurm, a cpuset or a CPU quota; None: nothing is reserved."""
-    found = [float(cpus)]
+    found = [float(max(1, cpus))]
     if environ.get("SLURM_JOB_ID") and (granted := _whole(environ.get("SLURM_CPUS_ON_NODE", ""))) is not None:
         found.append(float(granted))
     for path in _own_cgroups(read):
         found.extend(_limits(read, path))
-    least = min(found)
-    return least if 0 < least < cpus else None
+    for path in _own_cgroups_v1(read, "cpu"):
+        found.extend(_quota_v1(read, path))
+    for path in _own_cgroups_v1(read, "cpuset"):
+        found.append(float(_count(_text(read, f"{path}/cpuset.cpus"))))
+    least = min(each for each in found if each > 0)
+    return least if least < cpus else None
 
 
 def _own_cgroups(read: Read) -> list[str]:
     """The folders, under /sys/fs/cgroup, of this process' cgroup v2 and of all that contain it."""
     for line in _text(read, "/proc/self/cgroup").splitlines():
         if line.startswith("0::/"):
-            parts = [part for part in line[4:].split("/") if part and part != ".."]
-            return ["/".join(["/sys/fs/cgroup", *parts[:depth]]) for depth in range(len(parts) + 1)]
+            return _with_parents("/sys/fs/cgroup", line[4:])
     return []
+
+
+def _own_cgroups_v1(read: Read, controller: str) -> list[str]:
+    """The same for a controller of cgroup v1, each of which has a tree of its own: `4:cpu,cpuacct:/docker/1`.
+
+    In a container the path is mostly the host's, and only the folder at the top is there: its own.
+    """
+    for line in _text(read, "/proc/self/cgroup").splitlines():
+        _, _, rest = line.partition(":")
+        names, _, path = rest.partition(":")
+        if controller in names.split(","):
+            return _with_parents(f"/sys/fs/cgroup/{names}", path)
+    return []
+
+
+def _with_parents(top: str, path: str) -> list[str]:
+    parts = [part for part in path.split("/") if part and part != ".."]
+    return ["/".join([top, *parts[:depth]]) for depth in range(len(parts) + 1)]
+
+
+def _quota_v1(read: Read, folder: str) -> list[float]:
+    """The CPUs of a quota; none where it is -1, which means no limit."""
+    quota, period = (_text(read, f"{folder}/cpu.cfs_{name}_us") for name in ("quota", "period"))
+    return [int(quota) / int(period)] if quota.isdigit() and period.isdigit() and int(period) > 0 else []
 
 
 def _limits(read: Read, folder: str) -> list[float]:
@@ -143,6 +183,14 @@ def _processor(read: Read) -> dict[str, str]:
     return found
 
 
+def _cpus(read: Read) -> int:
+    """The CPUs that /proc/stat counts: by those the machine's CPU time, and a share of it, is reckoned."""
+    try:
+        return counted_cpus(read("/proc/stat"), read)
+    except OSError:
+        return os.cpu_count() or 1
+
+
 def _packages(read: Read) -> int:
     folder = "/sys/devices/system/cpu/cpu{}/topology/physical_package_id"
     return max(1, len({_text(read, folder.format(cpu)) for cpu in range(os.cpu_count() or 1)} - {""}))
@@ -164,17 +212,30 @@ def _pretty_name(read: Read) -> str:
 
 
 def _hypervisor(read: Read, processor: Mapping[str, str]) -> str:
-    if "microsoft" in os.uname().release.lower():
+    if "microsoft" in _text(read, "/proc/sys/kernel/osrelease").lower():
         return "WSL2"
     if "hypervisor" not in processor.get("flags", "").split():
         return ""
     return _text(read, "/sys/class/dmi/id/sys_vendor") or "virtual machine"
 
 
-def _container(environ: Mapping[str, str]) -> str:
+def _pid_namespace() -> str:
+    """By the first namespace's inode, which is a constant of the kernel (include/linux/proc_ns.h)."""
+    try:
+        return "host" if os.readlink("/proc/self/ns/pid") == "pid:[4026531836]" else "own"
+    except OSError:
+        return ""
+
+
+def _container(read: Read, environ: Mapping[str, str]) -> str:
     if environ.get("KUBERNETES_SERVICE_HOST"):
         return "kubernetes"
     for name, path in (("docker", "/.dockerenv"), ("podman", "/run/.containerenv")):
-        if os.path.exists(path):
-            return name
+        try:
+            read(path)
+        except FileNotFoundError:
+            continue
+        except OSError:  # there, and closed to this user
+            pass
+        return name
     return "apptainer" if environ.get("APPTAINER_CONTAINER") or environ.get("SINGULARITY_CONTAINER") else ""

@@ -24,6 +24,7 @@ _PANELS = {
     "report": "Read",
     "runs": "Read",
     "sensors": "Machine",
+    "doctor": "Machine",
     "config": "Machine",
 }
 _HIDDEN = ("generate",)
@@ -126,9 +127,9 @@ def _guarded(arguments: list[str], machine: Machine | None) -> int:
 
 def _die_interrupted() -> NoReturn:
     """A shell's loop around us ends only if it sees that Ctrl-C ended us."""
-    from emt_cli.measure.signals import die_by
+    from emt_cli.measure.systems import this_system
 
-    die_by(signal.SIGINT)
+    this_system().die_by(signal.SIGINT)
 
 
 def complain(message: str, hint: str = "") -> None:

@@ -107,7 +107,7 @@ def _write(path: str, text: str, *, is_forced: bool) -> None:
     name = f"{target}.{os.getpid()}.new" if is_forced else target
     try:
         os.makedirs(os.path.dirname(os.path.abspath(target)), mode=0o700, exist_ok=True)
-        descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
         if os.path.lexists(name):
             raise OutputError(f"{path} is there already", hint="--force replaces it") from None

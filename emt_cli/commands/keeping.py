@@ -209,7 +209,9 @@ class _Journal:
 def invoking_user() -> tuple[int, int] | None:
     """Whom the record belongs to when root runs emt through sudo."""
     ids = [os.environ.get(name, "") for name in ("SUDO_UID", "SUDO_GID")]
-    if os.geteuid() != 0 or not all(text.isascii() and text.isdigit() for text in ids):
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        return None
+    if not all(text.isascii() and text.isdigit() for text in ids):
         return None
     user, group = (int(text[:11]) for text in ids)
     return (user, group) if max(user, group) <= _LARGEST_ID else None

@@ -64,7 +64,12 @@ def load_here(flags: Mapping[str, object]) -> Config:
     except OSError:  # the folder was removed under us: no project, and no reason to fail
         cwd = ""
     home = os.path.expanduser("~")
-    return load(flags, environ=os.environ, cwd=cwd, home=home, uid=os.getuid())
+    return load(flags, environ=os.environ, cwd=cwd, home=home, uid=_own_uid())
+
+
+def _own_uid() -> int:
+    """On Windows 0, as whose every file shows itself there."""
+    return os.getuid() if hasattr(os, "getuid") else 0
 
 
 def load(

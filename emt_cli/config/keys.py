@@ -7,7 +7,7 @@ all read it from this table. It stands apart from the loading so that it stays a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Generic, TypeVar, get_args
+from typing import Generic, Literal, TypeVar, get_args
 
 from emt_cli.model import CgroupUse, IdlePolicy, Scope, Total
 from emt_cli.values import Value
@@ -91,6 +91,21 @@ def _one_of(choices: tuple[T, ...]) -> Kind[T]:
     return Kind(expects="one of " + ", ".join(words), check=check, choices=words)
 
 
+def _names() -> Kind[tuple[str, ...]]:
+    """Names of sensors' channels: a list, or one text with commas."""
+
+    def check(value: object) -> tuple[str, ...]:
+        words = value.split(",") if isinstance(value, str) else value
+        if not isinstance(words, list | tuple):
+            raise ValueError
+        names = tuple(word.strip() for word in words if isinstance(word, str))
+        if len(names) != len(words) or not all(names):
+            raise ValueError
+        return names
+
+    return Kind(expects='a list of names, as "cpu,gpu0"', check=check)
+
+
 def _watts() -> Kind[Mapping[str, float]]:
     watts = _number(0, 100_000)
 
@@ -100,6 +115,56 @@ def _watts() -> Kind[Mapping[str, float]]:
         return {str(channel): watts.check(power) for channel, power in value.items()}
 
     return Kind(expects="a table of channel = watts", check=check)
+
+
+def _range() -> Kind[tuple[float, float]]:
+    """Watts of an idle and of a fully loaded device: `15:65`, or one number for both."""
+    watts = _number(0, 100_000)
+
+    def check(value: object) -> tuple[float, float]:
+        words = value.split(":") if isinstance(value, str) else value if isinstance(value, list) else [value]
+        numbers = [watts.check(float(word) if isinstance(word, str) else word) for word in words]
+        if len(numbers) not in (1, 2) or numbers[0] > numbers[-1]:
+            raise ValueError
+        return numbers[0], numbers[-1]
+
+    return Kind(
+        expects="watts, idle and at full load, as 15:65 (or one number, whatever the load)", check=check
+    )
+
+
+def _devices() -> Kind[Mapping[str, tuple[float, float, str]]]:
+    """Idle and full watts and the domain of each device, `device` unless it is said."""
+    power = _range()
+
+    def check(value: object) -> Mapping[str, tuple[float, float, str]]:
+        if not isinstance(value, Mapping):
+            raise ValueError
+        return {_device_name(name): one(each) for name, each in value.items()}
+
+    def one(value: object) -> tuple[float, float, str]:
+        domain: object = "device"
+        if isinstance(value, Mapping):
+            if not value.keys() <= {"idle_w", "full_w", "domain"} or "full_w" not in value:
+                raise ValueError
+            domain = value.get("domain", domain)
+            value = [value.get("idle_w", value["full_w"]), value["full_w"]]
+        if not isinstance(domain, str) or not (domain.isascii() and domain.isalpha() and domain.islower()):
+            raise ValueError
+        return (*power.check(value), domain)
+
+    return Kind(
+        expects='a table of devices like fpga0 = "20:45", or fpga0 = { idle_w = 20, full_w = 45 }',
+        check=check,
+    )
+
+
+def _device_name(name: object) -> str:
+    """Lower-case letters and a number, as in every channel."""
+    letters = str(name).rstrip("0123456789")
+    if not (letters.isascii() and letters.isalpha() and letters.islower()):
+        raise ValueError
+    return str(name)
 
 
 # --- the table of keys ------------------------------------------------------------------------------
@@ -241,6 +306,67 @@ STORE: Key[str | None] = Key(
     in_project=False,
     help="The folder of the store. Unset: emt/runs in $XDG_STATE_HOME or ~/.local/state.",
 )
+ONLY: Key[tuple[str, ...]] = Key(
+    name="sensors.only",
+    kind=_names(),
+    default=(),
+    example='["cpu", "gpu0"]',
+    variable="EMT_ONLY",
+    flag="--only",
+    help="Read only these: channels, devices, domains or sensors, as emt sensors lists them.",
+)
+EXCLUDE: Key[tuple[str, ...]] = Key(
+    name="sensors.exclude",
+    kind=_names(),
+    default=(),
+    example='["dram"]',
+    variable="EMT_EXCLUDE",
+    flag="--exclude",
+    help="Leave these out; nothing is estimated in their place.",
+)
+WITH: Key[tuple[str, ...]] = Key(
+    name="sensors.with",
+    kind=_names(),
+    default=(),
+    example='["ipmi"]',
+    variable="EMT_WITH",
+    flag="--with",
+    help="Also read these sensors, which are slow and off by default: ipmi.",
+)
+REQUIRE: Key[Literal["measured"] | None] = Key(
+    name="sensors.require",
+    kind=_one_of(("measured",)),
+    default=None,
+    example='"measured"',
+    variable="EMT_REQUIRE",
+    flag="--require",
+    help="Refuse to start a command whose energy could only be estimated.",
+)
+CPU_WATTS: Key[tuple[float, float] | None] = Key(
+    name="sensors.cpu_watts",
+    kind=_range(),
+    default=None,
+    example='"15:65"',
+    variable="EMT_CPU_WATTS",
+    flag="--cpu-watts",
+    help="Watts of all CPUs together, idle and fully loaded, where no sensor measures them.",
+)
+RAM_W_PER_GB: Key[float | None] = Key(
+    name="sensors.ram_w_per_gb",
+    kind=_number(0, 100),
+    default=None,
+    example="0.3725",
+    variable="EMT_RAM_W_PER_GB",
+    flag="--ram-watts-per-gb",
+    help="Watts of each gigabyte of memory, where no sensor measures it.",
+)
+DEVICES: Key[Mapping[str, tuple[float, float, str]]] = Key(
+    name="sensors.devices",
+    kind=_devices(),
+    default={},
+    example='{ fpga0 = "20:45" }',
+    help="Further devices and their watts, idle and at full load of the CPUs.",
+)
 REPLAY: Key[str | None] = Key(
     name="sensors.replay",
     kind=_text(is_path=True),
@@ -266,6 +392,8 @@ def literal(value: object) -> str:
     if isinstance(value, Mapping):
         pairs = ", ".join(f"{literal(name)} = {literal(item)}" for name, item in value.items())
         return f"{{ {pairs} }}" if pairs else "{}"
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(literal, value))}]"
     if isinstance(value, str):
         import json
 

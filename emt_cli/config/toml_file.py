@@ -11,6 +11,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 
 from emt_cli.errors import ConfigError
 
+_READING = os.O_RDONLY
+for _flag in ("O_NONBLOCK", "O_CLOEXEC", "O_NOCTTY", "O_BINARY"):  # Windows has the last one alone
+    _READING |= getattr(os, _flag, 0)
 MAX_BYTES = 2**20
 """No honest settings file is larger; a mistaken path (a log, a core dump) is."""
 
@@ -21,7 +24,7 @@ def read(path: str, owners: Collection[int] | None) -> str | None:
     Opened without waiting, so that a FIFO cannot hang the command that is to be run. Raises ConfigError.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        descriptor = os.open(path, _READING)
     except OSError as error:
         if owners is not None and _owner(path) not in owners:
             return None

@@ -12,10 +12,10 @@ import time
 from typing import TYPE_CHECKING
 
 from emt_cli.measure import linux
+from emt_cli.measure.systems import CpuReading
 from emt_cli.measure.tree import Tree
-from emt_cli.model import CgroupUse, CpuTime, LateCpu
+from emt_cli.model import CgroupUse, CpuTime
 from emt_cli.sensors.base import Machine
-from emt_cli.values import Value
 
 if TYPE_CHECKING:
     from emt_cli.measure.cgroup import RunGroup
@@ -26,14 +26,6 @@ _PASS_SHARE = 0.01
 _PAUSE_S = 1.0
 _LONGEST_EXEC_S = 0.005
 """An exec frees emt's memory on the child's account, measured 1 to 4 ms; what is beyond is the command's."""
-
-
-class CpuReading(Value):
-    """Cumulative CPU seconds since the start; None where nothing could be read."""
-
-    t_s: float
-    tree_s: float | None
-    machine_s: float | None
 
 
 class CpuMeter:
@@ -263,11 +255,3 @@ class CpuMeter:
         idle_s = now.idle_s - start.idle_s + now.iowait_s - start.iowait_s
         busy_s = now.busy_s - start.busy_s + now.stolen_s - start.stolen_s
         return available_s - idle_s if 0 <= idle_s <= 1.1 * available_s + 0.1 else busy_s
-
-
-def late_since(origin_s: float, late: tuple[LateCpu, ...]) -> tuple[LateCpu, ...]:
-    """The same with times counted from the start of the run."""
-    return tuple(
-        LateCpu(start_s=max(0.0, item.start_s - origin_s), end_s=item.end_s - origin_s, cpu_s=item.cpu_s)
-        for item in late
-    )

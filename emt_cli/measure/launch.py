@@ -15,10 +15,14 @@ import struct
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from emt_cli.errors import CommandNotFoundError, LaunchError, NotExecutableError
+from emt_cli.errors import LaunchError
 from emt_cli.units import SECONDS_PER_NANOSECOND
 from emt_cli.values import Value
+
+if TYPE_CHECKING:
+    from emt_cli.measure.users import User
 
 _CPU_TIME = struct.Struct("=q")
 _FAILURE = struct.Struct("=i?")
@@ -78,30 +82,6 @@ def _take_timers() -> tuple[Timer, ...]:
     )
 
 
-class User(Value):
-    """Whom the child becomes."""
-
-    name: str
-    uid: int
-    gid: int
-    home: str
-
-
-def find_user(name: str) -> User:
-    """Raises LaunchError where there is no such user or this process may not become it."""
-    import pwd
-
-    try:
-        entry = pwd.getpwnam(name)
-    except KeyError:
-        raise LaunchError(f"there is no user '{name}'", hint="see: getent passwd") from None
-    if os.geteuid() != 0 and os.geteuid() != entry.pw_uid:
-        raise LaunchError(
-            f"only root may run a command as '{name}'", hint=f"sudo emt run --user {name} -- ..."
-        )
-    return User(name=name, uid=entry.pw_uid, gid=entry.pw_gid, home=entry.pw_dir)
-
-
 class HeldChild:
     """A forked process that waits to become the command.
 
@@ -150,10 +130,12 @@ class HeldChild:
             self.own_cpu_s = _CPU_TIME.unpack_from(answer)[0] * SECONDS_PER_NANOSECOND
         if len(answer) >= _CPU_TIME.size + _FAILURE.size:
             os.waitpid(self.pid, 0)
+            from emt_cli.measure.refusals import launch_error, preparation_error
+
             number, is_exec = _FAILURE.unpack_from(answer, _CPU_TIME.size)
             if not is_exec:
-                raise _preparation_error(self._user, number)
-            raise _launch_error(self.command[0], number)
+                raise preparation_error(self._user, number)
+            raise launch_error(self.command[0], number)
         self._let_go_of_inherited()
 
     def abandon(self) -> None:
@@ -270,36 +252,3 @@ def _execute(command: tuple[str, ...], environment: Mapping[str, str]) -> None:
                 if error.errno != errno.EACCES:
                     break
     raise failure
-
-
-def _preparation_error(user: User | None, number: int) -> LaunchError:
-    reason = os.strerror(number)
-    if user is not None:
-        return LaunchError(f"cannot become user '{user.name}': {reason}", hint="start emt as root")
-    return LaunchError(f"the command could not be started: {reason}")
-
-
-def _launch_error(name: str, number: int) -> LaunchError:
-    if not name:
-        return CommandNotFoundError("the command is empty", hint="emt run -- COMMAND [ARGS...]")
-    if number in (errno.ENOENT, errno.ENOTDIR):
-        if (path := _script(name)) is not None:
-            return CommandNotFoundError(
-                f"{path}: the interpreter named in its first line does not exist", hint=f"see: head -1 {path}"
-            )
-        hint = f"is it installed and on PATH? see: command -v {name}"
-        if " " in name:
-            hint = "separate words: emt run -- CMD ARG, or use --shell for one string"
-        return CommandNotFoundError(f"{name}: command not found", hint=hint)
-    if os.path.isdir(name):
-        return NotExecutableError(f"{name}: is a directory", hint="name a program inside it")
-    if number == errno.EACCES:
-        return NotExecutableError(f"{name}: permission denied", hint=f"is it executable? chmod +x {name}")
-    return NotExecutableError(f"{name}: {os.strerror(number)}", hint=f"see: file {name}")
-
-
-def _script(name: str) -> str | None:
-    """The executable file of that name, where there is one after all: what is missing is its interpreter."""
-    import shutil
-
-    return shutil.which(name)

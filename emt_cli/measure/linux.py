@@ -1,16 +1,18 @@
 """What only Linux has: the task clock of perf, /proc, the subreaper, orphans.
 
-This module is the seam to the operating system: `cputime`, `tree` and `session` use these functions and
-know no other way to the kernel, so that another system can stand behind the same names.
+`cputime`, `tree` and `on_linux` use these functions and know no other way to the kernel; other systems stand
+behind `systems.System`, a level higher.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from typing import NamedTuple
 
 from emt_cli import perf_event
+from emt_cli.proc_stat import counted_cpus, counts_nothing
 from emt_cli.sensors.base import File, KeptFile, Machine
 from emt_cli.units import SECONDS_PER_NANOSECOND
 
@@ -202,11 +204,15 @@ class MachineCpu(NamedTuple):
 
 
 class MachineClock:
-    """Reads `MachineCpu` again and again. Raises OSError at opening where there is no /proc/stat."""
+    """Reads `MachineCpu` again and again. Raises OSError at opening where there is no /proc/stat, or one that
+    counts nothing."""
 
     def __init__(self, machine: Machine) -> None:
+        text = machine.text("/proc/stat")
+        if counts_nothing(text):
+            raise OSError(errno.ENODATA, "it counts nothing here")
         self._file: File = machine.keep("/proc/stat")
-        self.cpus = _logical_cpus(machine)
+        self.cpus = counted_cpus(text, machine.text)
 
     def read(self) -> MachineCpu:
         """Raises OSError or ValueError where the file is not readable as CPU times."""
@@ -222,13 +228,6 @@ class MachineClock:
 
     def close(self) -> None:
         self._file.close()
-
-
-def _logical_cpus(machine: Machine) -> int:
-    if not machine.is_simulated:
-        return os.cpu_count() or 1
-    lines = machine.text("/proc/stat").splitlines()
-    return max(1, sum(line.startswith("cpu") and line[3:4].isdigit() for line in lines))
 
 
 def suspended_s() -> float:

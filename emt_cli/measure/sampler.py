@@ -12,16 +12,17 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import ceil, inf
 from typing import NamedTuple, Protocol
 
 from emt_cli.errors import FAULTS
-from emt_cli.measure.cputime import CpuMeter
-from emt_cli.model import DeviceUse, Gap, GpuUse, Sample
-from emt_cli.sensors.base import Rewinds, Sensor, SharesDevices
+from emt_cli.measure.devices import DeviceShares, IsOfTree
+from emt_cli.measure.systems import CpuAccount
+from emt_cli.model import Gap, Reading, Sample
+from emt_cli.sensors.base import Rewinds, Sensor, SharesDevices, WaitsForSteps
 from emt_cli.sensors.meters import Meter, meter
 
 _MOST_PARTS = 20_000
@@ -31,6 +32,8 @@ _CPU_PERIOD_S = 0.1
 _USAGE_PERIOD_S = 1.0
 _STALE_S = 0.02
 """A reading at the start edge that is older than this at the start is taken again."""
+_LONGEST_FOR_STEPS_S = 60.0
+"""At the end of a longer run nobody waits for a counter's step: 0.1 s is less than 0.2 % of it."""
 FIRST_TICK, LAST_TICK = -1, 2**62
 
 
@@ -176,13 +179,17 @@ class SensorLoop(Loop):
         super().__init__(sensor.name, base_s, sensor.min_period_s, clock)
         self.sensor = sensor
         self.meters = self._new_meters()
-        devices = {c.device for c in sensor.channels} if isinstance(sensor, SharesDevices) else set()
+        counted = {c.device for c in sensor.channels if not c.dropped}
+        devices = counted if isinstance(sensor, SharesDevices) else set()
         self.shares = DeviceShares(is_of_tree, devices)
         self._offset = offset
         self._wakeup_s = min(
             (m.longest_step_s / 2 for m in self.meters if m.longest_step_s is not None), default=inf
         )
         self._next_usage_s = 0.0
+        self._steps: Sequence[Reading | Gap] = ()
+        """What was read at the start edge just after a step; empty where the sensor does not wait for any."""
+        self._ends_at_step = False
 
     def _new_meters(self) -> list[Meter]:
         period_s = self._base_s * self._stride
@@ -199,7 +206,7 @@ class SensorLoop(Loop):
             each.start_s = self._origin_s
             if is_stuck:
                 each.update(Gap(each.last_s, "the last reading did not come in time"))
-            each.finish(end_s)
+            each.finish(end_s, between_steps=bool(self._steps) and self._ends_at_step and not is_stuck)
 
     def _wait(self, until_s: float) -> bool:
         """Wait for the tick, but look at a counter that could wrap meanwhile."""
@@ -213,14 +220,35 @@ class SensorLoop(Loop):
         with suppress(*FAULTS):  # it will show again at the first reading that counts
             self.sensor.read()
 
-    def _update(self) -> float:
+    def _update(self, tick: int = 0) -> float:
+        """Read into the meters. Returns the time for which the readings stand."""
+        begun_s = self._clock.now()
         try:
-            readings = self.sensor.read()
+            readings = self._at_edge(tick) if tick in (FIRST_TICK, LAST_TICK) else self.sensor.read()
         except FAULTS as fault:
             return self._fail(f"{type(fault).__name__}: {fault}")
         for each, reading in zip(self.meters, readings, strict=True):
             each.update(reading)
-        return readings[-1].t_s if readings else self._clock.now()
+        if not readings or (tick == LAST_TICK and self._ends_at_step):
+            return begun_s
+        return readings[-1].t_s
+
+    def _at_edge(self, tick: int) -> Sequence[Reading | Gap]:
+        """The readings at an edge: just after a counter's step, where the sensor can wait for it.
+
+        A start edge that is taken again has seen its step: what has not moved since keeps its time.
+        """
+        sensor = self.sensor
+        if not isinstance(sensor, WaitsForSteps):
+            return sensor.read()
+        if tick == LAST_TICK:
+            self._ends_at_step = self._clock.now() - self._origin_s <= _LONGEST_FOR_STEPS_S
+            return sensor.read_edge() if self._ends_at_step else sensor.read()
+        if self._steps:
+            self._steps = [_unmoved(*pair) for pair in zip(self._steps, sensor.read(), strict=True)]
+        else:
+            self._steps = sensor.read_edge()
+        return self._steps
 
     def _fail(self, reason: str) -> float:
         now = self._clock.now()
@@ -231,65 +259,32 @@ class SensorLoop(Loop):
     def _read(self, tick: int) -> None:
         if tick == FIRST_TICK and isinstance(self.sensor, Rewinds):
             self.sensor.rewind()
-        t_s = self._update()
+        t_s = self._update(tick)
         if t_s >= self._next_usage_s or tick == LAST_TICK:
-            self._next_usage_s = t_s + _USAGE_PERIOD_S
-            if isinstance(self.sensor, SharesDevices):
+            self._next_usage_s = t_s + getattr(self.sensor, "usage_period_s", _USAGE_PERIOD_S)
+            if self.shares.devices and isinstance(self.sensor, SharesDevices):
                 self.shares.add(self.sensor.usage(), is_first=tick == FIRST_TICK)
         energy_j = tuple([each.energy_j for each in self.meters])
         power_w = tuple([each.power_w for each in self.meters])
         self._put(Part(tick, t_s, self._offset, energy_j, power_w))
 
 
+def _unmoved(before: Reading | Gap, now: Reading | Gap) -> Reading | Gap:
+    """The earlier of two readings of the same value: it is nearer to the step that brought it."""
+    is_same = isinstance(before, Reading) and isinstance(now, Reading) and before.value == now.value
+    return before if is_same else now
+
+
 class CpuLoop(Loop):
     """Reads the CPU time of the tree and of the machine, at most ten times a second."""
 
-    def __init__(self, cpu: CpuMeter, base_s: float, clock: Clock) -> None:
+    def __init__(self, cpu: CpuAccount, base_s: float, clock: Clock) -> None:
         super().__init__("cpu", base_s, _CPU_PERIOD_S, clock)
         self._cpu = cpu
 
     def _read(self, tick: int) -> None:
         reading = self._cpu.begin() if tick == FIRST_TICK else self._cpu.read(is_last=tick == LAST_TICK)
         self._put(Part(tick, reading.t_s, 0, (), (), reading.tree_s, reading.machine_s))
-
-
-IsOfTree = Callable[[int], bool]
-
-
-@dataclass(slots=True)
-class DeviceShares:
-    """Compute-unit seconds on each device, of the tree and of everybody, and who they all were."""
-
-    is_of_tree: IsOfTree
-    devices: set[str]
-    """Those that can tell; a device that is not among them was never asked."""
-    tree_s: dict[str, float | None] = field(default_factory=dict)
-    total_s: dict[str, float | None] = field(default_factory=dict)
-    tree_pids: dict[str, set[int]] = field(default_factory=dict)
-    other_pids: dict[str, set[int]] = field(default_factory=dict)
-
-    def add(self, uses: Sequence[GpuUse], *, is_first: bool) -> None:
-        for use in uses:
-            is_ours = self.is_of_tree(use.pid)
-            pids = self.tree_pids if is_ours else self.other_pids
-            pids.setdefault(use.device, set()).add(use.pid)
-            if is_first:  # what was done before the start is nobody's
-                continue
-            for sums in (self.total_s, self.tree_s) if is_ours else (self.total_s,):
-                before = sums.get(use.device, 0.0)
-                sums[use.device] = None if before is None or use.busy_s is None else before + use.busy_s
-
-    def uses(self) -> tuple[DeviceUse, ...]:
-        return tuple(
-            DeviceUse(
-                device=device,
-                tree_busy_s=self.tree_s.get(device, 0.0),
-                total_busy_s=self.total_s.get(device, 0.0),
-                tree_pids=tuple(sorted(self.tree_pids.get(device, ()))),
-                other_pids=tuple(sorted(self.other_pids.get(device, ()))),
-            )
-            for device in sorted(self.devices)
-        )
 
 
 class Collector:

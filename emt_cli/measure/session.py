@@ -5,25 +5,23 @@ It knows no screen, no store and no concrete sensor: what to open, and where sam
 
 from __future__ import annotations
 
-import os
-import resource
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from emt_cli.errors import EmtError, LaunchError
-from emt_cli.measure import linux
-from emt_cli.measure import tree as trees
-from emt_cli.measure.cputime import CpuMeter, late_since
-from emt_cli.measure.launch import Entry, HeldChild, User
 from emt_cli.measure.sampler import Collector, CpuLoop, Loop, RealClock, SensorLoop
-from emt_cli.measure.signals import wait_for_exit, wait_for_orphans
+from emt_cli.measure.systems import Child, System
 from emt_cli.measure.writer import Observer, Writer
-from emt_cli.model import CgroupUse, Channel, Exit, Notice, Process, Run, Sampling
+from emt_cli.model import CgroupUse, Channel, Exit, LateCpu, Notice, Process, Run, Sampling
 from emt_cli.notices import notice
-from emt_cli.sensors.base import Machine, Sensor
+from emt_cli.sensors.base import Machine, Sensor, StartsProcesses
 from emt_cli.values import Value
+
+if TYPE_CHECKING:
+    from emt_cli.measure.users import User
 
 _EDGE_LIMIT_S = 1.0
 """How long the first and the last readings may take before they become gaps."""
@@ -56,29 +54,27 @@ class MeasuringFault(EmtError):
 def record(
     draft: Run,
     *,
-    entry: Entry,
+    system: System,
     machine: Machine,
     open_sensors: Callable[[], tuple[Sequence[Sensor], Sequence[Notice]]],
     open_observer: Callable[[], Observer],
     options: Options,
     user: User | None = None,
 ) -> Run:
-    """Run `draft.command` and return the raw record; signals must be blocked already (see `Entry`).
+    """Run `draft.command` and return the raw record; `system` is entered, and left to be.
 
-    `open_observer` and `open_sensors` are called after the fork. An error from either, or from the exec,
-    is raised after the child was sent away: the command has not started then. So is a LaunchError where
-    the system gives emt too few descriptors or threads.
+    `open_observer` and `open_sensors` are called when the child is held (on Linux: after the fork). An error
+    from either, or from the exec, is raised after the child was sent away: the command has not started
+    then. So is a LaunchError where the system gives emt too few descriptors or threads.
     """
-    strangers = trees.strangers()
-    child = HeldChild(draft.command, entry, user=user)
+    system.enter()
+    child = system.hold(draft.command, user)
     session: _Session | None = None
     try:
-        linux.raise_descriptor_limit()
-        linux.become_subreaper()
+        system.prepare()
         observer = open_observer()
         sensors, notices = open_sensors()
-        tree = trees.Tree(child.pid, strangers)
-        session = _Session(draft, machine, tree, sensors, notices, observer, options)
+        session = _Session(draft, machine, system, sensors, notices, observer, options)
         session.prime()
     except BaseException as failure:
         child.abandon()
@@ -113,7 +109,7 @@ class _Session:
         self,
         draft: Run,
         machine: Machine,
-        tree: trees.Tree,
+        system: System,
         sensors: Sequence[Sensor],
         notices: Sequence[Notice],
         observer: Observer,
@@ -121,10 +117,11 @@ class _Session:
     ) -> None:
         base_s = min(1.0 / options.frequency_hz, _LONGEST_TICK_S)
         self._options = options
-        self._tree = tree
+        self._system = system
+        self._tree = tree = system.follow(_processes_of(sensors))
         self._observer = observer
-        self._cpu = CpuMeter(
-            machine, tree, use_perf=options.use_perf, use_cgroup=options.use_cgroup, period_s=base_s
+        self._cpu = system.meter(
+            machine, use_perf=options.use_perf, use_cgroup=options.use_cgroup, period_s=base_s
         )
         self._sensor_loops: list[SensorLoop] = []
         channels: list[Channel] = []
@@ -134,7 +131,6 @@ class _Session:
         self._loops: list[Loop] = [CpuLoop(self._cpu, base_s, RealClock()), *self._sensor_loops]
         self._writer = Writer(observer, Collector(self._loops, len(channels)), base_s)
         self._draft = replace(draft, channels=tuple(channels), notices=(*draft.notices, *notices))
-        self._status: int | None = None
 
     def prime(self) -> None:
         """Warm up, then read the start edge of every channel; what does not answer in time is left behind."""
@@ -147,11 +143,10 @@ class _Session:
         # Who is stuck already is not waited for twice.
         _wait_all([loop.is_primed for loop in self._loops if loop.is_warm.is_set()], _EDGE_LIMIT_S)
 
-    def release(self, child: HeldChild) -> None:
+    def release(self, child: Child) -> None:
         """Start the clock and let the command go. Raises LaunchError if it cannot be executed."""
-        self._wall_s, self._suspended_s = time.time(), linux.suspended_s()
+        self._wall_s, self._suspended_s = time.time(), self._system.suspended_s()
         self._origin_s = time.monotonic()
-        self._child = child
         for loop in self._loops:
             loop.go(self._origin_s)
         try:
@@ -162,16 +157,14 @@ class _Session:
 
     def see_to_the_end(self) -> Run:
         """Wait until the command is over, take the last readings, and put the record together."""
-        child = self._child
-        wait_for_exit(child.pid, self._tree.has, self._collect)
+        self._system.wait()
         if self._options.wait_tree:
-            wait_for_orphans(self._tree.orphans, self._collect)
+            self._system.wait_for_rest()
         end_s = time.monotonic()
         notices = self._look_at_the_clock(end_s)
         self._stop_loops()
-        _, self._status, usage = os.wait4(child.pid, 0)
-        self._collect()
-        cpu_time = self._cpu.finish(usage.ru_utime + usage.ru_stime)
+        ended, root_s = self._system.reap()
+        cpu_time = self._cpu.finish(root_s)
         for loop in self._sensor_loops:
             loop.finish(end_s)
         self._writer.stop()
@@ -181,13 +174,13 @@ class _Session:
             self._draft,
             state="complete",
             duration_s=end_s - self._origin_s,
-            exit=_exit(self._status),
-            cpu_time=replace(cpu_time, late=late_since(self._origin_s, cpu_time.late)),
+            exit=ended,
+            cpu_time=replace(cpu_time, late=_late_since(self._origin_s, cpu_time.late)),
             processes=self._processes(),
             devices=tuple(use for loop in self._sensor_loops for use in loop.shares.uses()),
             observed=tuple(each.observed() for each in meters),
             gaps=tuple(gap for each in meters for gap in each.gaps),
-            suspended_s=max(0.0, linux.suspended_s() - self._suspended_s),
+            suspended_s=max(0.0, self._system.suspended_s() - self._suspended_s),
             paused_s=self._cpu.paused_s,
             samples=self._writer.edges,
             notices=(*self._draft.notices, *notices, *self._writer.notices),
@@ -196,17 +189,11 @@ class _Session:
 
     def wait_out(self) -> Exit:
         """How the command ended, after a fault of the measuring: what is sent to emt still reaches it."""
-        if self._status is None:
-            wait_for_exit(self._child.pid, lambda pid: False, lambda: None)
-            self._status = os.waitpid(self._child.pid, 0)[1]
-        return _exit(self._status)
+        return self._system.outlast()
 
     def clear_up(self) -> None:
         """Leave nothing behind on the machine."""
         self._cpu.disband()
-
-    def _collect(self) -> None:
-        self._tree.collect(time.monotonic())
 
     def _processes(self) -> tuple[Process, ...]:
         return self._tree.processes(self._origin_s, " ".join(self._draft.command)[:_LONGEST_COMMAND])
@@ -217,13 +204,12 @@ class _Session:
         _wait_all([loop.is_done for loop in self._loops], _EDGE_LIMIT_S)
 
     def _look_at_the_clock(self, end_s: float) -> list[Notice]:
-        elapsed_s = end_s - self._origin_s + linux.suspended_s() - self._suspended_s
+        elapsed_s = end_s - self._origin_s + self._system.suspended_s() - self._suspended_s
         set_s = time.time() - self._wall_s - elapsed_s
         return [notice("clock_changed", seconds=set_s)] if abs(set_s) > _CLOCK_SET_S else []
 
     def _sampling(self) -> Sampling:
         ticks = max((loop.ticks for loop in self._loops), key=lambda each: each.done + each.late)
-        usage = resource.getrusage(resource.RUSAGE_SELF)
         return Sampling(
             frequency_hz=self._options.frequency_hz,
             ticks=ticks.done,
@@ -231,8 +217,15 @@ class _Session:
             lost_rows=sum(loop.lost for loop in self._loops),
             own_cpu_s=time.process_time() - self._cpu.own_start_s,
             own_total_cpu_s=time.process_time(),
-            peak_memory_bytes=usage.ru_maxrss * 1024,
+            peak_memory_bytes=self._system.peak_memory_bytes(),
         )
+
+
+def _processes_of(sensors: Sequence[Sensor]) -> frozenset[int]:
+    """The programs that sensors read through: children of emt, and none of the command's."""
+    return frozenset(
+        pid for sensor in sensors if isinstance(sensor, StartsProcesses) for pid in sensor.process_ids
+    )
 
 
 def _wait_all(events: Sequence[threading.Event], limit_s: float) -> None:
@@ -242,7 +235,9 @@ def _wait_all(events: Sequence[threading.Event], limit_s: float) -> None:
         event.wait(max(0.0, until_s - time.monotonic()))
 
 
-def _exit(status: int) -> Exit:
-    if os.WIFSIGNALED(status):
-        return Exit(signal=os.WTERMSIG(status))
-    return Exit(code=os.WEXITSTATUS(status))
+def _late_since(origin_s: float, late: tuple[LateCpu, ...]) -> tuple[LateCpu, ...]:
+    """The same with times counted from the start of the run."""
+    return tuple(
+        LateCpu(start_s=max(0.0, item.start_s - origin_s), end_s=item.end_s - origin_s, cpu_s=item.cpu_s)
+        for item in late
+    )

@@ -26,12 +26,20 @@ class Tree:
 
     `pass_over` belongs to the meter's thread, `collect` and `has` to the main thread; what they share are
     single dictionary look-ups, queues, and a float that only the main thread changes. `strangers` are
-    processes that were already children of this one: they and their orphans are not counted.
+    processes that were already children of this one: they and their orphans are not counted. `helpers` are
+    children that emt has started for itself: they leave no orphans, and are not counted or reaped either.
     """
 
-    def __init__(self, root: int, strangers: frozenset[int] = frozenset()) -> None:
+    def __init__(
+        self,
+        root: int,
+        strangers: frozenset[int] = frozenset(),
+        helpers: frozenset[int] = frozenset(),
+    ) -> None:
         self.root = root
         self.strangers = strangers
+        self._others = strangers | helpers | {root}
+        """Children of this process that are no orphans of the tree, whoever they are."""
         self.orphans_s = 0.0
         """CPU seconds of the orphans that were reaped here, their own waited-for children included."""
         self.late: deque[LateCpu] = deque(maxlen=1000)
@@ -115,7 +123,7 @@ class Tree:
                 queue.extend(self._children(member, by_parent))
 
     def _orphans(self, by_parent: dict[int, list[int]] | None) -> list[int]:
-        ours = set(_children_of(self._me, 1, by_parent)) - self.strangers - {self.root}
+        ours = set(_children_of(self._me, 1, by_parent)) - self._others
         if not self.strangers:
             return list(ours)
         known = [pid for pid in ours if pid in self._ledger.alive]
@@ -160,7 +168,7 @@ class Tree:
             if pid == self.root or pid in self._ledger.alive:
                 return True
             if pid == self._me:
-                return bool(below) and below not in self.strangers and not self.strangers
+                return bool(below) and below not in self._others and not self.strangers
             stat = linux.process_stat(pid) if self.is_visible else None
             if stat is None or stat.ppid == 0:
                 return False
@@ -205,14 +213,14 @@ class Tree:
     def _zombies(self) -> Iterator[int]:
         """Children that have ended and are to be reaped, each of them before the next is asked for."""
         while (pid := _ended_child()) is not None:
-            if pid == self.root or pid in self.strangers:  # it stays, and hides those behind it
+            if pid in self._others:  # it stays, and hides those behind it
                 yield from self._listed_zombies()
                 return
             yield pid
 
     def _listed_zombies(self) -> Iterator[int]:
         by_parent = None if self._lists_children else linux.children_by_parent()
-        for pid in set(_children_of(self._me, 1, by_parent)) - self.strangers - {self.root}:
+        for pid in set(_children_of(self._me, 1, by_parent)) - self._others:
             stat = linux.process_stat(pid)
             if stat is not None and stat.state in "ZX":
                 yield pid

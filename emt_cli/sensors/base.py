@@ -13,6 +13,7 @@ What raw readings mean in joules is decided in `meters`.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
@@ -48,7 +49,11 @@ class Sensor(Protocol):
 
 @runtime_checkable
 class SharesDevices(Protocol):
-    """A sensor that can also tell which process used its devices."""
+    """A sensor that can also tell which process used its devices.
+
+    It is asked once a second, or every `usage_period_s` where it has that: a process that is gone when it
+    is told of for the first time cannot be told from a stranger's.
+    """
 
     def usage(self) -> Sequence[GpuUse]: ...
 
@@ -65,8 +70,20 @@ class WaitsForSteps(Protocol):
 
 
 @runtime_checkable
+class StartsProcesses(Protocol):
+    """A sensor that reads through a program of its own.
+
+    `process_ids` are children of emt that are none of the command's: they are started by the opener, at the
+    latest, end when their input does, and reap whatever they start themselves.
+    """
+
+    process_ids: Sequence[int]
+
+
+@runtime_checkable
 class Rewinds(Protocol):
-    """A sensor that plays something: `rewind` takes it back to the beginning, just before the start edge."""
+    """A sensor that plays something, or counts from the start of the run: `rewind` takes it back to its
+    beginning, just before the start edge."""
 
     def rewind(self) -> None: ...
 
@@ -116,6 +133,13 @@ def open_event(kind: int, config: int, cpu: int) -> Event:
     return perf_event.of_cpu(kind, config, cpu)
 
 
+def open_rendered(path: str) -> File:
+    """What stands in for a file of /proc where there is none. Raises FileNotFoundError for all others."""
+    from emt_cli.sensors import rendered
+
+    return rendered.open_file(path)
+
+
 Opener = Callable[[str], File]
 EventOpener = Callable[[int, int, int], Event]
 
@@ -124,19 +148,22 @@ class Machine:
     """Where the kernel's files and counters are read from: the real root, or a simulated machine's folder.
 
     `open_file` and `open_event` are the only ways in, so that a test can play EIO, EINVAL or a read that
-    blocks. `environ` is the environment that sensors may look at (visible devices).
+    blocks. `environ` is the environment that sensors may look at (visible devices). `platform` is a value
+    of `sys.platform`: tests pretend to be elsewhere with it.
     """
 
     def __init__(
         self,
         root: str = "/",
         *,
-        open_file: Opener = KeptFile,
+        open_file: Opener | None = None,
         open_event: EventOpener = open_event,
         environ: Mapping[str, str] | None = None,
+        platform: str = sys.platform,
     ) -> None:
         self.root = root.rstrip("/")
-        self.open_file = open_file
+        self.platform = platform
+        self.open_file = open_file or (KeptFile if platform == "linux" else open_rendered)
         self.open_event = open_event
         self.environ: Mapping[str, str] = os.environ if environ is None else environ
 
@@ -173,3 +200,10 @@ class Machine:
             return sorted(os.listdir(self.path(folder)))
         except OSError:
             return []
+
+    def link(self, name: str) -> str:
+        """Where a symbolic link leads; empty where there is none or it may not be read."""
+        try:
+            return os.readlink(self.path(name))
+        except OSError:
+            return ""

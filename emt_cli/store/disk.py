@@ -1,7 +1,7 @@
 """Bytes on disk, the careful way: whole or not at all, private, never through a link somebody else laid.
 
-It stands apart because every file of the store is written through it: inside an opened folder
-(`folder_fd`), so that a path which changes meanwhile leads nowhere else.
+It stands apart because every file of the store is written through it: inside an opened `Folder`, so that a
+path which changes meanwhile leads nowhere else.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from emt_cli.errors import OutputError, RecordError
+from emt_cli.store.native import BINARY, NO_WAIT, Folder, Owner, give
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -35,9 +36,6 @@ NETWORK_TYPES = frozenset(
 )
 """File systems where an append may block for seconds (names as in /proc/self/mountinfo)."""
 
-Owner = tuple[int, int]
-"""User and group that shall own what is written: the invoking user's under sudo."""
-
 
 def write_all(fd: int, data: bytes) -> None:
     """Write every byte. Raises OSError (a full disk shows as a short write, then ENOSPC)."""
@@ -47,37 +45,37 @@ def write_all(fd: int, data: bytes) -> None:
 
 
 def replace_file(
-    folder_fd: int, name: str, data: bytes, *, is_synced: bool = False, owner: Owner | None = None
+    folder: Folder, name: str, data: bytes, *, is_synced: bool = False, owner: Owner | None = None
 ) -> None:
     """Put `data` in place of the file `name` of a folder, atomically and with mode 0600. Raises OSError."""
-    temporary = write_beside(folder_fd, name, data, is_synced=is_synced, owner=owner)
+    temporary = write_beside(folder, name, data, is_synced=is_synced, owner=owner)
     try:
-        os.replace(temporary, name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+        folder.replace(name, temporary)
     except OSError:
-        os.unlink(temporary, dir_fd=folder_fd)
+        folder.unlink(temporary)
         raise
 
 
 def write_beside(
-    folder_fd: int, name: str, data: bytes, *, is_synced: bool = False, owner: Owner | None = None
+    folder: Folder, name: str, data: bytes, *, is_synced: bool = False, owner: Owner | None = None
 ) -> str:
     """Write `data` to a new hidden file that will become `name`; returns the name it has until then.
 
     Raises OSError, and then leaves nothing behind.
     """
     temporary = temporary_name(name)
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=folder_fd)
+    fd = folder.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
-        write_all(fd, data)
-        if is_synced:
-            os.fsync(fd)
-        if owner is not None:
-            os.fchown(fd, *owner)
+        try:
+            write_all(fd, data)
+            if is_synced:
+                os.fsync(fd)
+            give(fd, owner)
+        finally:
+            os.close(fd)
     except OSError:
-        os.unlink(temporary, dir_fd=folder_fd)
+        folder.unlink(temporary)
         raise
-    finally:
-        os.close(fd)
     return temporary
 
 
@@ -100,16 +98,11 @@ def absolute(path: str) -> str:
         ) from None
 
 
-def open_folder(path: str) -> int:
-    """A descriptor of a folder that is not a link. Raises OSError."""
-    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-
-
 def make_folders(path: str, owner: Owner | None = None) -> None:
     """Make a folder and those above it, private, and give the new ones to `owner`. Raises OSError."""
     if os.path.isdir(path):
         return
-    parent = os.path.dirname(path.rstrip("/")) or "."
+    parent = os.path.dirname(path.rstrip("/" + os.sep)) or "."
     make_folders(parent, owner)
     try:
         os.mkdir(path, 0o700)
@@ -126,7 +119,7 @@ def open_regular(path: str) -> int:
 
     Raises OSError, and RecordError where it is no regular file.
     """
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    fd = os.open(path, os.O_RDONLY | NO_WAIT | BINARY)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
         raise RecordError(f"{path} is not a regular file", hint="give a run folder, a .json or a .csv")

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from emt_cli.store import disk
+from emt_cli.store import disk, native
 from emt_cli.store.record import dump, encode
 from emt_cli.store.samples import header, row_writer
 
@@ -41,16 +41,16 @@ class RunFolder:
     def __init__(
         self,
         path: str,
-        folder_fd: int,
+        folder: native.Folder,
         *,
         limit: int,
-        owner: disk.Owner | None,
+        owner: native.Owner | None,
         clock: Callable[[], float],
     ) -> None:
         self.path = path
         self.times_halved = 0
         self.rows = 0
-        self._folder_fd = folder_fd
+        self._folder = folder
         self._owner = owner
         self._clock = clock
         self._limit = max(limit, 2)
@@ -72,7 +72,7 @@ class RunFolder:
         run: Run,
         *,
         limit: int = MOST_SAMPLES,
-        owner: disk.Owner | None = None,
+        owner: native.Owner | None = None,
         is_network: Callable[[str], bool] = disk.is_network,
         clock: Callable[[], float] = time.monotonic,
     ) -> RunFolder:
@@ -83,18 +83,18 @@ class RunFolder:
         behind. On a network file system the journal lives in a local temporary folder.
         """
         os.mkdir(path, 0o700)
-        folder_fd = -1
         try:
-            folder_fd = disk.open_folder(path)
-            folder = cls(path, folder_fd, limit=limit, owner=owner, clock=clock)
-            folder._give_away(folder_fd)
+            opened = native.Folder(path)
+        except OSError:
+            os.rmdir(path)
+            raise
+        folder = cls(path, opened, limit=limit, owner=owner, clock=clock)
+        try:
+            opened.give_to(owner)
             folder._open_journal(is_network(path))
             folder.begin(run)
         except OSError:
-            if folder_fd < 0:
-                os.rmdir(path)
-            else:
-                folder.discard()
+            folder.discard()
             raise
         return folder
 
@@ -102,6 +102,8 @@ class RunFolder:
         """A path at which this process finds the samples until it ends: by a descriptor of its own, since the
         command may have removed the folder, and `finish` removes a local journal."""
         path = self._journal_path or os.path.join(self.path, SAMPLES)
+        if not (native.HAS_DESCRIPTORS and os.path.exists("/proc/self/fd")):
+            return path
         try:
             kept = f"/proc/self/fd/{os.dup(self._journal_fd)}"
         except OSError:  # out of descriptors
@@ -111,10 +113,7 @@ class RunFolder:
     @property
     def is_there(self) -> bool:
         """Whether `path` still is this folder: a command may have removed it (`git clean`, `rm -r`)."""
-        try:
-            return os.path.samestat(os.stat(self.path), os.fstat(self._folder_fd))
-        except OSError:
-            return False
+        return self._folder.is_at_its_path()
 
     def begin(self, run: Run) -> None:
         """Take down what is known once the sensors are open: the channels become the journal's columns."""
@@ -176,16 +175,15 @@ class RunFolder:
 
     def close(self) -> None:
         """Let go of the folder as it stands. May be called twice."""
-        for fd in (self._journal_fd, self._copy_fd, self._folder_fd):
-            if fd >= 0:
-                os.close(fd)
-        self._journal_fd = self._copy_fd = self._folder_fd = -1
+        self._close_journal()
+        self._folder.close()
 
     def discard(self) -> None:
         """Remove the folder: the command never started."""
-        for name in os.listdir(self._folder_fd):
+        self._close_journal()  # first: Windows deletes no file that is open
+        for name in self._folder.names():
             if name in FILES or disk.is_temporary(name):
-                os.unlink(name, dir_fd=self._folder_fd)
+                self._folder.unlink(name)
         self._drop_local_journal()
         is_there = self.is_there
         self.close()
@@ -195,15 +193,21 @@ class RunFolder:
     # --- the journal ------------------------------------------------------------------------------------
 
     def _open_journal(self, is_network: bool) -> None:
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-        in_folder = os.open(SAMPLES, flags | os.O_APPEND, 0o600, dir_fd=self._folder_fd)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND
+        in_folder = self._folder.open(SAMPLES, flags)
         self._journal_fd = in_folder
-        self._give_away(in_folder)
+        native.give(in_folder, self._owner)
         if is_network and (folder := _local_folder()):
-            self._copy_fd = os.open(SAMPLES, os.O_WRONLY | os.O_NOFOLLOW, dir_fd=self._folder_fd)
+            self._copy_fd = self._folder.open(SAMPLES, os.O_WRONLY)
             self._journal_path = os.path.join(folder, SAMPLES)
-            self._journal_fd = os.open(self._journal_path, flags | os.O_APPEND, 0o600)
+            self._journal_fd = os.open(self._journal_path, flags | native.NO_LINK | native.BINARY, 0o600)
             os.close(in_folder)
+
+    def _close_journal(self) -> None:
+        for fd in (self._journal_fd, self._copy_fd):
+            if fd >= 0:
+                os.close(fd)
+        self._journal_fd = self._copy_fd = -1
 
     def _is_due(self) -> bool:
         """Whether the next sample is one that the thinned journal writes."""
@@ -241,8 +245,8 @@ class RunFolder:
     def _copy_out(self) -> None:
         """Bring the copy in the folder up to the local journal. Raises OSError; the next call goes on."""
         self._copied_at = self._clock()
-        while data := os.pread(self._journal_fd, 1 << 20, self._copied):
-            self._copied += os.pwrite(self._copy_fd, data, self._copied)
+        while data := native.read_at(self._journal_fd, 1 << 20, self._copied):
+            self._copied += native.write_at(self._copy_fd, data, self._copied)
 
     def _drop_local_journal(self) -> None:
         if self._journal_path:
@@ -271,11 +275,7 @@ class RunFolder:
         self._replace(RECORD, dump(encode(run, files)), is_synced=is_synced)
 
     def _replace(self, name: str, data: bytes, *, is_synced: bool = False) -> None:
-        disk.replace_file(self._folder_fd, name, data, is_synced=is_synced, owner=self._owner)
-
-    def _give_away(self, fd: int) -> None:
-        if self._owner is not None:
-            os.fchown(fd, *self._owner)
+        disk.replace_file(self._folder, name, data, is_synced=is_synced, owner=self._owner)
 
 
 def _local_folder() -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from emt_cli.errors import OutputError
 from emt_cli.store import disk
 from emt_cli.store.folder import RunFolder
+from emt_cli.store.native import Owner
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -40,7 +41,7 @@ def new_id(started: datetime, command: Sequence[str]) -> str:
     return f"{started:%Y%m%d-%H%M%S}-{word}-{os.urandom(2).hex()}"
 
 
-def create(store: str, run: Run, *, owner: disk.Owner | None = None, **options: Any) -> tuple[Run, RunFolder]:
+def create(store: str, run: Run, *, owner: Owner | None = None, **options: Any) -> tuple[Run, RunFolder]:
     """Give a run its place in the store. Returns it with the id that it has there, and its folder.
 
     Another run may have taken the id: then it gets a new one. `options` are those of RunFolder.create.

@@ -17,6 +17,7 @@ from emt_cli.errors import NotFoundError, RecordError
 from emt_cli.store import folder as names
 from emt_cli.store import liveness
 from emt_cli.store.loading import changed_at
+from emt_cli.store.native import read_at
 
 _HEAD_BYTES = 1 << 16
 _HEAD_GROUPS = (
@@ -215,7 +216,7 @@ def head_of(path: str) -> dict[str, Any]:
     except OSError as error:
         raise RecordError(f"{path} cannot be read: {error.strerror}") from error
     try:
-        lines = os.pread(fd, _HEAD_BYTES, 0).split(b"\n")
+        lines = read_at(fd, _HEAD_BYTES, 0).split(b"\n")
     finally:
         os.close(fd)
     found: dict[str, Any] = {}

@@ -141,6 +141,8 @@ def _local_journal(record: str) -> str:
         facts = os.lstat(journal)
     except (OSError, UnicodeEncodeError):
         return ""
+    if not hasattr(os, "geteuid"):  # Windows: no owner, no mode, and no local journal either
+        return ""
     is_ours = stat.S_ISREG(facts.st_mode) and facts.st_uid == os.geteuid() and not facts.st_mode & 0o077
     return journal if is_ours else ""
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from emt_cli.errors import OutputError, UsageError
 from emt_cli.store import disk, placing
 from emt_cli.store.folder import RunFolder
+from emt_cli.store.native import Owner
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,7 +99,7 @@ class Output:
         except OSError as error:
             raise _failed(self.path, error) from error
 
-    def write(self, run: Run, folder: RunFolder | None, *, owner: disk.Owner | None = None) -> Path:
+    def write(self, run: Run, folder: RunFolder | None, *, owner: Owner | None = None) -> Path:
         """Write a finished run; returns where it went, which is beside `path` if that came into being.
 
         `folder` is a finished run folder to copy from, or the one that `open` made; without one, a folder

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from emt_cli.store import disk
+from emt_cli.store import disk, native
 from emt_cli.store import folder as names
 from emt_cli.store.folder import RunFolder
 
@@ -27,28 +27,28 @@ def probe(parent: str) -> None:
 
     Raises OSError.
     """
-    folder_fd = os.open(parent, os.O_RDONLY | os.O_DIRECTORY)
+    folder = native.Folder(parent, may_be_link=True)
     try:
-        os.unlink(disk.write_beside(folder_fd, "check", b"\0" * _PROBE_BYTES), dir_fd=folder_fd)
+        folder.unlink(disk.write_beside(folder, "check", b"\0" * _PROBE_BYTES))
     finally:
-        os.close(folder_fd)
+        folder.close()
 
 
-def put_file(path: str, data: bytes, *, force: bool, owner: disk.Owner | None) -> str:
+def put_file(path: str, data: bytes, *, force: bool, owner: native.Owner | None) -> str:
     """Write a new file; returns its path, which is another where `path` is taken. Raises OSError."""
     parent, name = os.path.split(path)
-    folder_fd = os.open(parent, os.O_RDONLY | os.O_DIRECTORY)
+    folder = native.Folder(parent, may_be_link=True)
     try:
         if force and not os.path.isdir(path):
-            disk.replace_file(folder_fd, name, data, is_synced=True, owner=owner)
+            disk.replace_file(folder, name, data, is_synced=True, owner=owner)
             return path
-        temporary = disk.write_beside(folder_fd, name, data, is_synced=True, owner=owner)
-        return os.path.join(parent, _settle(folder_fd, temporary, name))
+        temporary = disk.write_beside(folder, name, data, is_synced=True, owner=owner)
+        return os.path.join(parent, _settle(folder, temporary, name))
     finally:
-        os.close(folder_fd)
+        folder.close()
 
 
-def put_row(path: str, run: Run, *, force: bool, owner: disk.Owner | None) -> str:
+def put_row(path: str, run: Run, *, force: bool, owner: native.Owner | None) -> str:
     """Append a run to a summary, which is made if need be; a file that takes no rows is stepped around,
     or replaced by `force`. Returns where the row went. Raises OSError."""
     from emt_cli.store.summary import header, row
@@ -60,7 +60,7 @@ def put_row(path: str, run: Run, *, force: bool, owner: disk.Owner | None) -> st
 
 
 def put_folder(
-    path: str, run: Run, source: RunFolder | None, *, force: bool, owner: disk.Owner | None
+    path: str, run: Run, source: RunFolder | None, *, force: bool, owner: native.Owner | None
 ) -> str:
     """Copy a finished run folder, or write one from the run's samples. Returns its path. Raises OSError."""
     parent, name = os.path.split(path)
@@ -74,10 +74,9 @@ def put_folder(
             clear(path)
         for candidate in _candidates(name):
             try:
-                os.mkdir(os.path.join(parent, candidate), 0o700)  # takes the name; then nothing can be lost
+                native.take_name(temporary, os.path.join(parent, candidate))
             except FileExistsError:
                 continue
-            os.rename(temporary, os.path.join(parent, candidate))
             return os.path.join(parent, candidate)
     except OSError:
         clear(temporary)
@@ -89,9 +88,9 @@ def takes_rows(path: str) -> bool:
     """Whether a file is a summary of this format, or empty. Raises OSError where it may not be written."""
     from emt_cli.store.summary import header
 
-    fd = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+    fd = os.open(path, os.O_RDWR | native.NO_WAIT | native.BINARY)
     try:
-        return os.pread(fd, len(header()), 0) in (b"", header())
+        return native.read_at(fd, len(header()), 0) in (b"", header())
     finally:
         os.close(fd)
 
@@ -110,24 +109,23 @@ def clear(path: str) -> None:
     delete(path)
 
 
-def _append_row(path: str, row: bytes, owner: disk.Owner | None) -> bool:
+def _append_row(path: str, row: bytes, owner: native.Owner | None) -> bool:
     """Append under a lock, so that parallel runs do not mix; False where the file cannot take a row."""
     from emt_cli.store.summary import header
 
-    flags = os.O_RDWR | os.O_APPEND | os.O_NONBLOCK
+    flags = os.O_RDWR | os.O_APPEND | native.NO_WAIT | native.BINARY
     try:
         fd = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
-        if owner is not None:
-            os.fchown(fd, *owner)
+        native.give(fd, owner)
     except FileExistsError:
         fd = os.open(path, flags)
     try:
         if not _lock(fd):
             return False
         size = os.fstat(fd).st_size
-        if size and os.pread(fd, len(header()), 0) != header():
+        if size and native.read_at(fd, len(header()), 0) != header():
             return False
-        ends_well = not size or os.pread(fd, 1, size - 1) == b"\n"
+        ends_well = not size or native.read_at(fd, 1, size - 1) == b"\n"
         try:
             disk.write_all(fd, (b"" if size else header()) + (b"" if ends_well else b"\n") + row)
         except OSError:
@@ -140,42 +138,34 @@ def _append_row(path: str, row: bytes, owner: disk.Owner | None) -> bool:
 
 def _lock(fd: int, patience_s: float = 5.0) -> bool:
     """Take the lock of a file; False if somebody holds it for too long: the end of a run does not wait."""
-    import fcntl
     import time
 
     deadline = time.monotonic() + patience_s
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.01)
-        except OSError as error:
-            if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
-                return True  # a file system without locks; one write with O_APPEND must do
-            raise
+    while not native.try_lock(fd):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
 
 
-def _settle(folder_fd: int, temporary: str, name: str) -> str:
+def _settle(folder: native.Folder, temporary: str, name: str) -> str:
     """Give a finished temporary file its name, or the next free one like it; returns that."""
     try:
         for candidate in _candidates(name):
             try:
-                os.link(temporary, candidate, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+                folder.link(temporary, candidate)
                 return candidate
             except FileExistsError:
                 continue
             except OSError as error:
                 if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS):
                     raise
-                if _is_free(folder_fd, candidate):  # a file system without hard links
-                    os.rename(temporary, candidate, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+                if not folder.holds(candidate):  # a file system without hard links
+                    folder.rename(temporary, candidate)
                     return candidate
     finally:
-        if not _is_free(folder_fd, temporary):
-            os.unlink(temporary, dir_fd=folder_fd)
+        if folder.holds(temporary):
+            folder.unlink(temporary)
     raise AssertionError("names never run out")
 
 
@@ -189,15 +179,7 @@ def _candidates(name: str) -> Iterator[str]:
         yield f"{stem}-{number}{suffix}"
 
 
-def _is_free(folder_fd: int, name: str) -> bool:
-    try:
-        os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
-    except FileNotFoundError:
-        return True
-    return False
-
-
-def _write_new(path: str, run: Run, owner: disk.Owner | None) -> None:
+def _write_new(path: str, run: Run, owner: native.Owner | None) -> None:
     folder = RunFolder.create(path, run, owner=owner, is_network=lambda _: False)
     try:
         batch = []
@@ -214,17 +196,17 @@ def _write_new(path: str, run: Run, owner: disk.Owner | None) -> None:
         raise
 
 
-def _copy(source: str, path: str, owner: disk.Owner | None) -> None:
+def _copy(source: str, path: str, owner: native.Owner | None) -> None:
     os.mkdir(path, 0o700)
     try:
         for name in sorted(names.FILES & set(os.listdir(source))):
             with open(os.path.join(source, name), "rb") as old:
-                fd = os.open(os.path.join(path, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | native.BINARY
+                fd = os.open(os.path.join(path, name), flags, 0o600)
                 try:
                     while block := old.read(1 << 20):
                         disk.write_all(fd, block)
-                    if owner is not None:
-                        os.fchown(fd, *owner)
+                    native.give(fd, owner)
                 finally:
                     os.close(fd)
         if owner is not None:

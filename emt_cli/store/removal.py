@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 from emt_cli.errors import OutputError, RecordError
-from emt_cli.store import disk
+from emt_cli.store import disk, native
 from emt_cli.store import folder as names
 from emt_cli.store.listing import ID_STAMP, Entry, entries, entry
 
@@ -69,13 +69,13 @@ def prunable(store: str, *, keep: int | None, older_s: float | None, now: float 
 
 def delete(path: str) -> None:
     """Delete the files of a folder and the folder, through no link. Raises OSError."""
-    folder_fd = disk.open_folder(path)
+    folder = native.Folder(path)
     try:
-        for name in sorted(os.listdir(folder_fd), key=lambda name: name == names.RECORD):  # the record last
+        for name in sorted(folder.names(), key=lambda name: name == names.RECORD):  # the record last
             if name in names.FILES or disk.is_temporary(name):
-                os.unlink(name, dir_fd=folder_fd)
+                folder.unlink(name)
     finally:
-        os.close(folder_fd)
+        folder.close()
     os.rmdir(path)
 
 
@@ -119,6 +119,6 @@ def _has_samples(path: str) -> bool:
     except (OSError, RecordError):
         return False
     try:
-        return os.pread(fd, 4, 0) == b"t_s,"
+        return native.read_at(fd, 4, 0) == b"t_s,"
     finally:
         os.close(fd)

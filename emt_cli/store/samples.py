@@ -13,6 +13,7 @@ from typing import Any
 
 from emt_cli.errors import RecordError
 from emt_cli.model import Channel, Sample
+from emt_cli.store.native import read_at
 
 _CHUNK = 1 << 20
 _LARGEST = 1e18
@@ -109,7 +110,7 @@ class SampleFile:
             for at in range(count):
                 # the byte before, so that the first row begins after a line end like every other
                 offset = start - 1 + (size - start) * at // count
-                rows = os.pread(fd, block, offset).split(b"\n")
+                rows = read_at(fd, block, offset).split(b"\n")
                 sample = parse(rows[1].decode("ascii", "replace")) if len(rows) > 2 else None
                 if sample is not None and sample.t_s > latest:
                     picked.append(sample)
@@ -120,7 +121,7 @@ class SampleFile:
     def _last(
         self, fd: int, parse: Callable[[str], Sample | None], start: int, size: int, block: int
     ) -> Sample | None:
-        rows = os.pread(fd, block, max(size - block, start)).split(b"\n")[1:-1]
+        rows = read_at(fd, block, max(size - block, start)).split(b"\n")[1:-1]
         found = (parse(row.decode("ascii", "replace")) for row in reversed(rows))
         return next((sample for sample in found if sample is not None), None)
 

@@ -57,7 +57,7 @@ def at_first_use(module, name):
 
 """
 FAULTS = {
-    "while it waits": "import emt_cli.measure.session as m; at_first_use(m, 'wait_for_exit')",
+    "while it waits": "import emt_cli.measure.on_linux as m; at_first_use(m, 'wait_for_exit')",
     "when the command is over": "import emt_cli.measure.cputime as m; m.CpuMeter.finish = fault",
     "at the first thread after the start": "import emt_cli.measure.writer as m; m.Writer.start = fault",
     "in its clock": "import emt_cli.measure.cputime as m; m.CpuMeter.read = fault",

@@ -1,0 +1,116 @@
+"""The seam between a run and the operating system: what `session` asks of it, and which system this is.
+
+Linux holds a forked child and reads /proc and perf (`on_linux`); everywhere else the child is started when
+all is ready, and psutil looks at it (`portable`). Nothing of either is imported before it is chosen.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol
+
+if TYPE_CHECKING:
+    from emt_cli.measure.users import User
+    from emt_cli.model import CgroupUse, CpuTime, Exit, Process
+    from emt_cli.sensors.base import Machine
+
+
+class CpuReading(NamedTuple):
+    """Cumulative CPU seconds since the start; None where nothing could be read."""
+
+    t_s: float
+    tree_s: float | None
+    machine_s: float | None
+
+
+class Child(Protocol):
+    """The command before it runs. `release` lets it go, `abandon` sends it away; one of the two, once.
+
+    `release` raises CommandNotFoundError, NotExecutableError or LaunchError.
+    """
+
+    pid: int
+    is_released: bool
+    own_cpu_s: float
+    """CPU time of the child that is emt's, not the command's; known after `release`."""
+
+    def release(self) -> None: ...
+
+    def abandon(self) -> None: ...
+
+
+class TreeBooks(Protocol):
+    """Who is in the tree."""
+
+    def has(self, pid: int) -> bool: ...
+
+    def processes(self, origin_s: float, root_command: str) -> tuple[Process, ...]: ...
+
+
+class CpuAccount(Protocol):
+    """CPU seconds of the tree and of the machine. One thread at a time; `begin` first, `finish` last."""
+
+    own_start_s: float
+    paused_s: float
+
+    def begin(self) -> CpuReading: ...
+
+    def note_exec(self, before_s: float) -> None: ...
+
+    def read(self, *, is_last: bool = False) -> CpuReading: ...
+
+    def finish(self, root_s: float) -> CpuTime: ...
+
+    def disband(self) -> None: ...
+
+
+class System(Protocol):
+    """One run's dealings with the operating system, in the order in which they happen."""
+
+    def enter(self) -> None:
+        """Take signals into hand; from here on none ends emt, and all that concern the command reach it."""
+
+    def hold(self, command: Sequence[str], user: User | None) -> Child:
+        """The command, not yet running. Raises LaunchError."""
+
+    def prepare(self) -> None:
+        """What has to be asked of the system before the command runs. Raises OSError."""
+
+    def follow(self, helpers: frozenset[int]) -> TreeBooks:
+        """Begin the books of the tree. `helpers` are children that emt has started for itself."""
+
+    def meter(
+        self, machine: Machine, *, use_perf: bool, use_cgroup: CgroupUse, period_s: float
+    ) -> CpuAccount: ...
+
+    def wait(self) -> None:
+        """Return when the command is over."""
+
+    def wait_for_rest(self) -> None:
+        """Return when its descendants are gone too."""
+
+    def reap(self) -> tuple[Exit, float]:
+        """How the command ended, and its CPU seconds with those of the children that it waited for."""
+
+    def outlast(self) -> Exit:
+        """How the command ended, after a fault of the measuring; waits for it if need be."""
+
+    def suspended_s(self) -> float:
+        """Seconds that the machine was suspended; only differences mean anything."""
+
+    def peak_memory_bytes(self) -> int | None: ...
+
+    def die_by(self, number: int) -> NoReturn:
+        """End this process as a signal of that number would."""
+
+
+def this_system(platform: str = sys.platform) -> System:
+    """The system behind `platform`, a value of `sys.platform`: the one place that chooses."""
+    if platform == "linux":
+        from emt_cli.measure.on_linux import LinuxSystem
+
+        return LinuxSystem()
+    from emt_cli.measure.portable import PortableSystem
+
+    return PortableSystem(platform)
