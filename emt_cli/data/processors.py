@@ -11,10 +11,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from emt_cli import data
+from emt_cli.data.clouds import Instance
+from emt_cli.data.names import name_patterns, other_spellings, plain_name
 
-_NOISE = frozenset({"processor", "cpu", "intel", "amd", "apu", "soc"})
-_SERVER_BRANDS = frozenset({"xeon", "epyc", "opteron"})
-_XEON_METALS = frozenset({"bronze", "silver", "gold", "platinum", "max"})
+_SERVER_BRANDS = frozenset({"xeon", "epyc", "opteron", "hygon"})
 
 
 class Processor(NamedTuple):
@@ -40,15 +40,20 @@ class Part(NamedTuple):
     """Its family's row of cpu_power_model.csv."""
     tdp: dict[str, str] | None = None
     """Its own row of cpu_tdp.csv."""
+    instance: str = ""
+    """The row of cloud_instance.csv that told so, where it was needed."""
 
 
 def read_cpuinfo(text: str) -> Processor:
-    """The first processor of /proc/cpuinfo. Fields that are missing or odd are left empty; never raises."""
+    """The first processor of /proc/cpuinfo. Fields that are missing or odd are left empty; never raises.
+
+    Arm and MIPS machines tell about the whole board before the first or after the last processor.
+    """
     fields: dict[str, str] = {}
-    for line in text.split("\n\n", 1)[0].splitlines():
+    for line in text.splitlines():
         label, _, value = line.partition(":")
         fields.setdefault(label.strip().lower(), value.strip())
-    name = fields.get("model name") or fields.get("cpu", "").partition(",")[0]
+    name = _name(fields)
     return Processor(
         name=name,
         key=plain_name(name),
@@ -59,18 +64,40 @@ def read_cpuinfo(text: str) -> Processor:
     )
 
 
-def find_part(processor: Processor) -> Part:
-    """The rows for a processor: by its model name first, then by its signature, then by name patterns."""
-    tdp = data.find("cpu_tdp", processor.key)
+def _name(fields: dict[str, str]) -> str:
+    """The processor's own name; a board's (Raspberry Pi) or core's (RISC-V) where it has none."""
+    for label in ("model name", "cpu", "uarch", "model"):
+        name = fields.get(label, "")
+        if name and not name.isdigit() and not name.startswith(("ARMv", "AArch64")):
+            return name.partition(", altivec")[0] if label == "cpu" else name
+    if fields.get("vendor_id") == "IBM/S390" and "machine" in fields:
+        return f"IBM Z, machine {fields['machine']}"
+    return ""
+
+
+def find_part(processor: Processor, instance: Instance | None = None) -> Part:
+    """The rows for a processor: by its model name first, then by its signature, then by name patterns.
+
+    The cloud's name of the instance comes last, except where it tells more: the numbers of an Arm core
+    say who designed it, not whose chip it is in.
+    """
+    tdp = _tdp_by_name(processor.key)
     family = tdp["microarchitecture"] if tdp else ""
-    for key in (*processor.signature, *_name_patterns(processor.key)):
-        if tdp and family:
+    by_cloud = [("cloud_instance", key) for key in (instance or Instance()).keys(processor.signature)]
+    patterns = name_patterns(processor.key)
+    is_arm = any(number.startswith("arm ") for number in processor.signature)
+    keys = (*patterns, *processor.signature) if is_arm else (*processor.signature, *patterns)
+    by_itself = [("cpu_identity", key) for key in keys]
+    told_by = ""
+    for table, key in (*by_cloud, *by_itself) if is_arm else (*by_itself, *by_cloud):
+        if tdp and (family or is_arm):
             break
-        row = data.find("cpu_identity", key)
+        row = data.find(table, key)
         if row is not None:
+            told_by = told_by or (key if table == "cloud_instance" and not (tdp or family) else "")
             family = family or row["microarchitecture"]
             tdp = tdp or (data.find("cpu_tdp", row["tdp_key"]) if row["tdp_key"] else None)
-    return Part(power=data.find("cpu_power_model", family), tdp=tdp)
+    return Part(power=data.find("cpu_power_model", family), tdp=tdp, instance=told_by)
 
 
 def is_client(processor: Processor) -> bool:
@@ -80,27 +107,13 @@ def is_client(processor: Processor) -> bool:
     return bool(words) and (is_workstation or _SERVER_BRANDS.isdisjoint(words))
 
 
-def plain_name(name: str) -> str:
-    """The key of cpu_tdp.csv: `Intel(R) Xeon(R) CPU E5-2680 v4 @ 2.40GHz` gives `xeon e5-2680 v4`.
-
-    Lower case; marks, frequency, graphics, core count, `11th Gen` and the words of no meaning removed;
-    letters, digits, `+`, `-` and `.` kept; words parted by one space.
-    """
-    text = name.lower()
-    for mark in ("(r)", "(tm)", "®", "™"):
-        text = text.replace(mark, " ")
-    for tail in ("@", "w/ radeon", "with radeon"):
-        text = text.partition(tail)[0]
-    words = text.split()
-    kept = []
-    for place, word in enumerate(words):
-        is_ordinal = word[0].isdigit() and words[place + 1 : place + 2] == ["gen"]
-        is_gen = word == "gen" and place > 0 and words[place - 1][0].isdigit()
-        plain = "".join(c for c in word if c.isascii() and (c.isalnum() or c in "+-."))
-        is_count = plain.endswith("-core") and plain[:-5].isdigit()
-        if plain and plain not in _NOISE and not (is_ordinal or is_gen or is_count):
-            kept.append(plain)
-    return " ".join(kept)
+def _tdp_by_name(key: str) -> dict[str, str] | None:
+    """The part's own row of cpu_tdp.csv, whose makers' lists spell some names otherwise than the chips."""
+    for spelling in (key, *other_spellings(key)):
+        row = data.find("cpu_tdp", spelling)
+        if row is not None:
+            return row
+    return None
 
 
 def _signature(fields: dict[str, str]) -> tuple[str, ...]:
@@ -119,41 +132,3 @@ def _signature(fields: dict[str, str]) -> tuple[str, ...]:
 
 def _number(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() else None
-
-
-def _name_patterns(key: str) -> list[str]:
-    """Keys of cpu_identity.csv that a model name suggests, for silicon that the numbers don't tell."""
-    words = key.split()
-    patterns = list(words)
-    if "xeon" in words:
-        patterns += _xeon_patterns(words)
-    for place, word in enumerate(words):
-        digits = "".join(c for c in word if c.isdigit())
-        if words[0] == "epyc" and place and len(word) >= 4:
-            number = word.rstrip("fpsxhn") if word[-1].isalpha() else word
-            patterns.append(f"epyc {number[0]}xx{number[-1]}")
-        elif words[0] == "core" and word.startswith(("i3-", "i5-", "i7-", "i9-")):
-            patterns.append(f"core {digits[1:-3] or 0}")
-        elif words[0] == "core" and "ultra" in words and len(digits) == 3:
-            patterns.append(f"core ultra {digits[0]}")
-        elif words[0] == "ryzen" and len(digits) == 4:
-            patterns.append(f"ryzen {digits[0]}")
-    return [f"name {pattern}" for pattern in patterns]
-
-
-def _xeon_patterns(words: list[str]) -> list[str]:
-    patterns: list[str] = []
-    version = next((word for word in words if word in ("v2", "v3", "v4", "v5", "v6")), "v1")
-    for word in words:
-        number = "".join(c for c in word if c.isdigit())
-        if word[:3] in ("e3-", "e5-", "e7-"):
-            patterns.append(f"xeon {word[:2]} {version}")
-        elif word[:2] in ("e-", "d-"):
-            patterns.append(f"xeon {word[:4]}")
-        elif len(number) == 4 and not _XEON_METALS.isdisjoint(words):
-            patterns += [f"xeon sp {number[1]}h"] * ("h" in word) + [f"xeon sp {number[1]}"]
-        elif len(number) == 4 and word[:4] == number and number[0] == "6":
-            patterns += [f"xeon {number[:2]}{word[4:5]}", f"xeon 6{word[4:5]}"]
-        elif len(number) == 4 and word[1:] == number:
-            patterns.append(f"xeon {number[:2]}")
-    return patterns

@@ -7,80 +7,79 @@ CPU's figures already hold the memory's share (`includes_memory`), the RAM's mus
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from emt_cli import data
+from emt_cli.data.clouds import read_instance
 from emt_cli.data.cpu_power import CpuPower, cpu_power
 from emt_cli.data.processors import Processor, read_cpuinfo
 from emt_cli.model import Channel, Gap, Reading
-from emt_cli.sensors.base import Absent, File, Machine
-
-Clock = Callable[[], float]
-
-_BYTES_PER_GB = 2**30
-"""Memory is sold, and its coefficients are stated, in binary gigabytes."""
+from emt_cli.sensors.base import Machine
+from emt_cli.sensors.load import TICK_S, Clock, LoadClock
+from emt_cli.sensors.memory import memory_gb
 
 
 def open_cpu(machine: Machine, *, clock: Clock = time.monotonic) -> CpuModel:
     """The CPU's model. Raises Absent where /proc/stat cannot be read or counts nothing."""
-    try:
-        stat = machine.keep("/proc/stat")
-    except OSError as error:
-        raise Absent(f"/proc/stat cannot be read: {error.strerror or error}") from error
-    try:
-        text = stat.read().decode("ascii", "replace")
-        times = _cpu_times(text)
-    except (OSError, ValueError) as error:
-        stat.close()
-        raise Absent(f"/proc/stat cannot be read: {error}") from error
-    if not any(times):
-        stat.close()
-        raise Absent("/proc/stat counts nothing here (some sandboxes fill it with zeros)")
-    try:
-        processor = read_cpuinfo(machine.text("/proc/cpuinfo"))
-    except OSError:
-        processor = Processor()
-    cpus = _logical_cpus(machine, text)
-    return CpuModel(stat, cpu_power(processor, cpus), processor.name, cpus, clock)
+    load = LoadClock(machine, clock)
+    processor = _processor(machine)
+    is_arm = any(number.startswith("arm ") for number in processor.signature)
+    instance = read_instance(machine.text) if processor.is_guest or is_arm or not processor.name else None
+    return CpuModel(load, cpu_power(processor, load.cpus, instance), processor.name)
 
 
 def open_ram(machine: Machine, *, clock: Clock = time.monotonic) -> RamModel:
     """The RAM's model. Raises Absent where /proc/meminfo does not tell MemTotal."""
+    return RamModel(memory_gb(machine), clock)
+
+
+def _processor(machine: Machine) -> Processor:
     try:
-        for line in machine.text("/proc/meminfo").splitlines():
-            if line.startswith("MemTotal:"):
-                return RamModel(int(line.split()[1]) * 1024, clock)
-    except (OSError, ValueError, IndexError) as error:
-        raise Absent(f"/proc/meminfo cannot be read: {error}") from error
-    raise Absent("/proc/meminfo does not tell the size of the memory")
+        text = machine.text("/proc/cpuinfo")
+    except OSError:
+        return Processor()
+    found = read_cpuinfo(text)
+    if found.name or not found.signature:
+        return found
+    try:  # an Arm board says what it is in its device tree, an Arm server does not
+        board = machine.text("/proc/device-tree/model").rstrip("\0")
+    except OSError:
+        return found
+    return read_cpuinfo(f"{text}\nModel : {board}\n")
 
 
 class CpuModel:
-    """Joules of the CPUs from the time they were busy: idle_w x T + (full_w - idle_w) x busy / CPUs.
+    """Joules of the CPUs from the time they were busy: idle_w x T + (full_w - idle_w) x loaded seconds.
 
     Source: medians of SPECpower_ssj2008 results by processor family (whole server, per hardware thread),
-    else the part's TDP, else the median family; the channel's `source` and `note` name the row and its
-    numbers. Unit: joules since opening. Busy time is CPUs x T less idle, I/O wait and stolen time of
-    /proc/stat, in its 10 ms ticks, so that the joules do not depend on how often it is read. Rights: none.
+    else the part's TDP, else the cloud's mean vCPU, else the median family; the channel's `source` and
+    `note` name the row and its numbers. Unit: joules since opening. Busy time is that of all CPUs which
+    /proc/stat counts, in its 10 ms ticks: in a container with a quota or a cpuset the whole host's, of which
+    the tree is given its share, under lxcfs the container's own. Rights: none.
 
-    Known lies. A straight line between idle and full: real power rises faster at low load. No notion of
-    frequency, turbo (twice the TDP for a while) or vector width (AVX-512 draws more per busy second). No
-    split by package. A guest is given its threads' share of a well-filled server. A hypervisor that
-    renames its processor is believed. Server figures hold memory, board, fans and power supply.
+    Between idle and full, a bare-metal server follows its family's measured curve, by whole seconds from
+    the start of the run (see `load`): at a tenth of the load it draws a sixth to a quarter of the dynamic
+    power, which a straight line would halve. A steady load gives the same joules at any frequency; one that
+    changes within a second is taken as its mean over that second. A guest, a client part and a processor
+    known by nothing but its TDP follow the straight line: the guest's load is not its host's, and for the
+    others no curve is published.
+
+    Known lies. No notion of frequency, turbo (twice the TDP for a while) or vector width (AVX-512 draws
+    more per busy second). No split by package. SPECpower's load is throughput; with hyper-threading half
+    of the threads busy is more than half of it. A guest is given its threads' share of a well-filled
+    server. A hypervisor that renames its processor is believed. Server figures hold memory, board, fans
+    and power supply.
     """
 
     name = "model"
     min_period_s = 0.1
 
-    def __init__(self, stat: File, power: CpuPower, cpu_name: str, cpus: int, clock: Clock) -> None:
+    def __init__(self, load: LoadClock, power: CpuPower, cpu_name: str) -> None:
         self.includes_memory = power.includes_memory
-        self._stat, self._clock, self._cpus = stat, clock, cpus
+        self._load = load
+        self._load.curve = power.curve
         self._idle_w, self._dynamic_w = power.idle_w, power.full_w - power.idle_w
-        self._tick_s = 1 / os.sysconf("SC_CLK_TCK")
-        self._start: tuple[float, list[int]] | None = None
-        self._joules = 0.0
         self.channels: Sequence[Channel] = (
             Channel(
                 id="cpu",
@@ -90,8 +89,8 @@ class CpuModel:
                 kind="model",
                 provenance="estimated",
                 source=power.source,
-                resolution_j=self._dynamic_w * self._tick_s,
-                update_period_s=self._tick_s,
+                resolution_j=self._dynamic_w * TICK_S,
+                update_period_s=TICK_S,
                 max_power_w=2 * power.full_w,
                 idle_w=power.idle_w,
                 low_w=power.idle_w,
@@ -101,38 +100,20 @@ class CpuModel:
         )
         self.read()
 
+    def rewind(self) -> None:
+        """Count from the start of the run on, so that the curve's seconds are the run's."""
+        self._load.rewind()
+
     def read(self) -> Sequence[Reading | Gap]:
-        now = self._clock()
         try:
-            times = _cpu_times(self._stat.read().decode("ascii", "replace"))
+            loaded = self._load.read()
         except (OSError, ValueError) as error:
-            return (Gap(now, f"/proc/stat: {error}"),)
-        if self._start is None:
-            self._start = (now, times)
-        elapsed = now - self._start[0]
-        busy_s = self._busy_s(elapsed, [new - old for new, old in zip(times, self._start[1], strict=True)])
-        joules = self._idle_w * elapsed + self._dynamic_w * busy_s / self._cpus
-        # Ticks come in steps of 10 ms: two readings close together must not run backwards.
-        self._joules = max(self._joules, joules)
-        return (Reading(now, self._joules),)
+            return (Gap(self._load.now(), f"/proc/stat: {error}"),)
+        joules = self._idle_w * loaded.elapsed_s + self._dynamic_w * loaded.loaded_s
+        return (Reading(loaded.t_s, joules),)
 
     def close(self) -> None:
-        self._stat.close()
-
-    def _busy_s(self, elapsed: float, ticks: list[int]) -> float:
-        """CPU seconds of work in `elapsed` seconds, from the ticks of the eight columns.
-
-        What is left of the CPUs' time when the unused is taken away is finer than the busy columns, which
-        only sample. But where the columns do not add up to the CPUs' time (a CPU was switched off, the file
-        shows a container's CPUs), the busy columns are what can be believed.
-        """
-        capacity = self._cpus * elapsed
-        seconds = [count * self._tick_s for count in ticks]
-        unused = seconds[3] + seconds[4] + seconds[7]
-        busy = sum(seconds) - unused
-        if abs(sum(seconds) - capacity) <= 0.1 * capacity + 2 * self._cpus * self._tick_s:
-            busy = capacity - unused
-        return min(max(busy, 0.0), capacity)
+        self._load.close()
 
 
 class RamModel:
@@ -142,14 +123,14 @@ class RamModel:
     which are the bounds. Unit: joules since opening. Rights: none.
 
     Known lies. Power by size alone: DIMM count, generation and traffic do not enter. MemTotal is what the
-    kernel can use, a few percent less than what is plugged in; in a guest it is the guest's share.
+    kernel can use, a few percent less than what is plugged in; in a guest it is the guest's share, in a
+    container the whole host's whatever its limit is, except under lxcfs.
     """
 
     name = "model"
     min_period_s = 0.1
 
-    def __init__(self, size_bytes: int, clock: Clock) -> None:
-        gigabytes = size_bytes / _BYTES_PER_GB
+    def __init__(self, gigabytes: float, clock: Clock) -> None:
         low, middle, high = (
             _coefficient(name)
             for name in ("memory_w_per_gb_boavizta", "memory_w_per_gb_green_algorithms", "memory_w_per_gb")
@@ -185,26 +166,3 @@ def _coefficient(name: str) -> float:
     row = data.find("power_coefficient", name)
     assert row is not None, f"the table has a row {name}; a test says so"
     return float(row["value"])
-
-
-def _cpu_times(text: str) -> list[int]:
-    """Ticks of the machine: user, nice, system, idle, iowait, irq, softirq, steal. Raises ValueError."""
-    line = text.partition("\n")[0].split()
-    if len(line) < 5 or line[0] != "cpu":
-        raise ValueError("no line of CPU times")
-    times = [int(word) for word in line[1:9]]
-    return times + [0] * (8 - len(times))
-
-
-def _logical_cpus(machine: Machine, stat: str) -> int:
-    """CPUs that /proc/stat counts: its own lines where all were read, else the kernel's list of them."""
-    lines = stat.splitlines()
-    count = sum(line.startswith("cpu") and line[3:4].isdigit() for line in lines)
-    if count and any(line.startswith("intr") for line in lines):
-        return count
-    try:
-        online = machine.text("/sys/devices/system/cpu/online")
-        ends = [span.partition("-") for span in online.split(",")]
-        return sum(int(last or first) - int(first) + 1 for first, _, last in ends)
-    except (OSError, ValueError):
-        return count or os.cpu_count() or 1
