@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
+from emt_cli.commands import choosing
 from emt_cli.config import Config, keys, load_here
 from emt_cli.errors import UsageError
 from emt_cli.model import Exit, Notice, Run, Sampling, Settings
@@ -21,11 +22,12 @@ if TYPE_CHECKING:
 
     from emt_cli.commands.keeping import Keeping
     from emt_cli.measure.session import MeasuringFault
+    from emt_cli.measure.systems import System
+    from emt_cli.sensors import Opened
     from emt_cli.sensors.base import Sensor
 
 app = typer.Typer(add_completion=False)
 
-_SHELL = "/bin/sh"
 _WRITE_LIMIT_S = 30.0
 _NOT_KEPT = frozenset({"store_unwritable", "output_moved"})
 
@@ -118,6 +120,30 @@ def run(
     wait_tree: Annotated[
         bool, typer.Option("--wait-tree", help="Measure until the last descendant has ended.")
     ] = False,
+    only: choosing.Only = None,
+    exclude: choosing.Exclude = None,
+    opt_in: choosing.With = None,
+    cpu_watts: Annotated[
+        str | None,
+        typer.Option(
+            "--cpu-watts",
+            metavar="IDLE:FULL",
+            help="Watts of an unmeasured CPU, idle and fully loaded: 15:65.",
+            show_default=False,
+        ),
+    ] = None,
+    ram_watts_per_gb: Annotated[
+        float | None,
+        typer.Option(
+            "--ram-watts-per-gb", metavar="W", help="Watts of unmeasured memory per GB.", show_default=False
+        ),
+    ] = None,
+    require: Annotated[
+        Literal["measured"] | None,
+        typer.Option(
+            "--require", help="Do not start COMMAND where energy can only be estimated.", show_default=False
+        ),
+    ] = None,
     replay: Annotated[
         str | None,
         typer.Option(
@@ -153,24 +179,37 @@ def run(
         keys.INTENSITY.name: intensity,
         keys.PUE.name: pue,
         keys.STORE_ENABLED.name: False if no_store else None,
+        keys.CPU_WATTS.name: cpu_watts,
+        keys.RAM_W_PER_GB.name: ram_watts_per_gb,
+        keys.REQUIRE.name: require,
         keys.REPLAY.name: replay,
+        **choosing.flags(only, exclude, opt_in),
     }
     config = load_here(flags)
     machine = context.obj or Machine()
-    words = [_SHELL, "-c", " ".join(command)] if shell else command
+    words = _in_shell(command, machine.platform) if shell else command
     draft = _draft(words, name, _tags(tag or ()), config, machine)
     keeping = _keeping(draft, config, output or (), is_forced=force)
     from emt_cli.measure.session import MeasuringFault
+    from emt_cli.measure.systems import this_system
 
+    system = this_system(machine.platform)
     try:
-        measured = _measure(draft, keeping, config, machine, user)
+        measured = _measure(draft, keeping, config, machine, system, user)
         kept = _keep(_results(measured, keeping), keeping)
         _tell(kept, keeping, is_quiet=config[keys.QUIET], is_verbose=verbose)
         ended = measured.exit
     except MeasuringFault as fault:
         _say_fault(fault)
         ended = fault.exit
-    _leave(ended)
+    _leave(ended, system)
+
+
+def _in_shell(command: Sequence[str], platform: str) -> list[str]:
+    """The command as one line for the system's shell."""
+    if platform == "win32":
+        return [os.environ.get("COMSPEC", "cmd.exe"), "/c", " ".join(command)]
+    return ["/bin/sh", "-c", " ".join(command)]
 
 
 def _tags(words: Sequence[str]) -> dict[str, str]:
@@ -230,23 +269,31 @@ def _keeping(draft: Run, config: Config, outputs: Sequence[str], *, is_forced: b
     return Keeping(draft, outputs, store=store, force=is_forced, max_samples=config[keys.MAX_SAMPLES])
 
 
-def _measure(draft: Run, keeping: Keeping, config: Config, machine: Machine, user: str | None) -> Run:
+def _measure(
+    draft: Run, keeping: Keeping, config: Config, machine: Machine, system: System, user: str | None
+) -> Run:
     """Run the command; its raw record. Any error but a MeasuringFault means that it has not started."""
-    from emt_cli.measure.launch import block_signals, find_user
     from emt_cli.measure.session import MeasuringFault, Options, record
 
-    becoming = None if user is None else find_user(user)
+    becoming = None
+    if user is not None:
+        from emt_cli.measure.users import find_user
+
+        becoming = find_user(user)
 
     def open_sensors() -> tuple[Sequence[Sensor], Sequence[Notice]]:
         from emt_cli.sensors import open_available
 
-        opened = open_available(machine, replay=config[keys.REPLAY])
+        wishes = choosing.wishes_of(config)
+        opened = open_available(machine, replay=config[keys.REPLAY], wishes=wishes)
+        if config[keys.REQUIRE] is not None:
+            _require_measured(opened, config)
         return opened.sensors, opened.notices
 
     try:
         return record(
             draft,
-            entry=block_signals(),
+            system=system,
             machine=machine,
             open_sensors=open_sensors,
             open_observer=keeping.open,
@@ -263,6 +310,25 @@ def _measure(draft: Run, keeping: Keeping, config: Config, machine: Machine, use
     except BaseException:
         keeping.discard()
         raise
+
+
+def _require_measured(opened: Opened, config: Config) -> None:
+    """Raises LaunchError where what counts would be estimated."""
+    from emt_cli.analysis.cover import counted, is_measured
+    from emt_cli.errors import LaunchError
+
+    channels = [channel for sensor in opened.sensors for channel in sensor.channels]
+    total = config[keys.TOTAL]
+    if is_measured(channels, total):
+        return
+    ids = counted(channels, total)
+    told = [f"{c.id} {c.provenance}" for c in channels if c.id in ids]
+    for sensor in opened.sensors:
+        sensor.close()
+    raise LaunchError(
+        f"--require measured: the energy could not be measured ({', '.join(told) or 'no sensor'})",
+        hint="emt doctor says what is missing, and what to type",
+    )
 
 
 def _results(run: Run, keeping: Keeping) -> Run:
@@ -334,14 +400,17 @@ def _say_fault(fault: MeasuringFault) -> None:
     complain(str(fault), fault.hint)
 
 
-def _leave(exit_: Exit) -> NoReturn:
+def _leave(exit_: Exit, system: System) -> NoReturn:
     """End as the command ended. Threads that hang are left behind."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             with contextlib.suppress(OSError):
                 stream.flush()
     if exit_.signal is not None:
-        from emt_cli.measure.signals import die_by
+        system.die_by(exit_.signal)
+    os._exit(as_c_int(exit_.code or 0))
 
-        die_by(exit_.signal)
-    os._exit(exit_.code or 0)
+
+def as_c_int(code: int) -> int:
+    """A code of Windows has 32 bits and no sign (0xC0000005 after a bad access); exit(3) takes an int."""
+    return code if code < 1 << 31 else code - (1 << 32)

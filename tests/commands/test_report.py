@@ -1,4 +1,4 @@
-"""`emt report` and `emt sensors`, through the command line."""
+"""`emt report`, through the command line."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from emt_cli.commands.sensors import look
-from emt_cli.model import Channel, CurvePoint, Gap, Reading, Run
+from emt_cli.model import CurvePoint, Run
 from emt_cli.store.record import dump, encode
 from emt_cli.store.summary import header, row
 from tests.reports import conftest
-from tests.simulation import SimulatedMachine, Zone, constant
 
 Emt = Callable[..., subprocess.CompletedProcess[str]]
 LATEST = "20250103-000000-pytest-0001"
@@ -257,77 +255,3 @@ def test_a_terminal_gets_colour(store: Path, tmp_path: Path) -> None:
 def test_no_colour_where_it_is_not_wanted(store: Path, tmp_path: Path, environ: dict[str, str]) -> None:
     page = on_a_terminal(store, tmp_path, **environ)
     assert "\x1b" not in page and "41.3 J" in page
-
-
-# --- emt sensors ------------------------------------------------------------------------------------
-
-
-def test_sensors_tell_power_totals_and_remedies(tmp_path: Path) -> None:
-    machine = SimulatedMachine(
-        tmp_path / "machine",
-        zones=[
-            Zone(power=constant(40.0)),
-            Zone(folder="intel-rapl:0:0", name="core", power=constant(25.0)),
-        ],
-    )
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.simulated_emt", str(machine.root), "sensors", "--format", "json"],
-        cwd=Path(__file__).parents[2],
-        env={**os.environ, "HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    document = json.loads(done.stdout)
-    by_domain = {channel["domain"]: channel for channel in document["channels"]}
-    assert by_domain["package"]["counted"] and not by_domain["core"]["counted"]
-    assert by_domain["package"]["power_w"] == pytest.approx(40.0, rel=0.1)
-    assert by_domain["core"]["within"] == by_domain["package"]["id"]
-    assert any(each["sensor"] == "nvml" and each["reason"] for each in document["absent"])
-
-
-class Fake:
-    """A sensor that tells what it is given, once each."""
-
-    name = "fake"
-    min_period_s = 0.001
-
-    def __init__(self, channel: Channel, *readings: Reading | Gap) -> None:
-        self.channels = (channel,)
-        self.readings = list(readings)
-
-    def read(self) -> list[Reading | Gap]:
-        return [self.readings.pop(0)]
-
-    def close(self) -> None:
-        pass
-
-
-def gauge() -> Channel:
-    return conftest.channel("gpu0", "gpu", kind="gauge", provenance="integrated")
-
-
-@pytest.mark.parametrize(
-    ("channel", "readings", "power_w", "fault"),
-    [
-        (conftest.channel("cpu0/package", "package"), (Reading(1.0, 5), Reading(1.5, 10)), 10.0, ""),
-        (conftest.channel("cpu0/package", "package"), (Reading(1.0, 5), Reading(1.5, 5)), None, "no step"),
-        (conftest.channel("cpu0/package", "package"), (Reading(1.0, 5), Gap(1.5, "EIO")), None, "EIO"),
-        (
-            conftest.channel("cpu0/package", "package"),
-            (Reading(1.0, 9), Reading(1.5, 5)),
-            None,
-            "implausible",
-        ),
-        (gauge(), (Reading(1.0, 70.0), Reading(1.5, 90.0)), 90.0, ""),
-        (gauge(), (Reading(1.0, 70.0), Reading(1.5, 0.0)), 0.0, ""),
-    ],
-)
-def test_power_now_is_known_or_has_a_reason(
-    channel: Channel, readings: tuple[Reading | Gap, ...], power_w: float | None, fault: str
-) -> None:
-    [seen] = look([Fake(channel, *readings)], pause_s=0)
-    assert seen.power_w == power_w
-    assert fault in seen.fault and bool(fault) == bool(seen.fault)
