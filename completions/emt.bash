@@ -4,7 +4,7 @@
 _emt_place() {
     case $1 in
     emt)
-        subs='run report runs sensors config'
+        subs='run report runs sensors doctor config'
         flags='--version -h --help'
         valued=''
         wraps=-1
@@ -12,7 +12,7 @@ _emt_place() {
     'emt run')
         subs=''
         flags='--force --no-store -q --quiet -v --verbose --no-perf --wait-tree --shell -h --help'
-        valued='-F --frequency -o --output -n --name -t --tag --location --intensity --pue --scope --total --idle-policy --max-samples --replay --user'
+        valued='-F --frequency -o --output -n --name -t --tag --location --intensity --pue --scope --total --idle-policy --max-samples --only --exclude --with --cpu-watts --ram-watts-per-gb --require --replay --user'
         wraps=0
         ;;
     'emt report')
@@ -48,7 +48,13 @@ _emt_place() {
     'emt sensors')
         subs=''
         flags='-h --help'
-        valued='--format --width'
+        valued='--format --only --exclude --with --width'
+        wraps=-1
+        ;;
+    'emt doctor')
+        subs=''
+        flags='--fix -h --help'
+        valued=--format
         wraps=-1
         ;;
     'emt config')
@@ -72,11 +78,13 @@ _emt_value() {
     'emt run --scope') _emt_words 'tree machine' ;;
     'emt run --total') _emt_words 'components platform' ;;
     'emt run --idle-policy') _emt_words 'busy reserved capacity none' ;;
+    'emt run --require') _emt_words measured ;;
     'emt run --replay') _emt_paths -f ;;
     'emt report --format') _emt_words 'table json csv markdown' ;;
     'emt runs --format') _emt_words 'table json csv' ;;
     'emt runs list --format') _emt_words 'table json csv' ;;
-    'emt sensors --format') _emt_words 'table json' ;;
+    'emt sensors --format') _emt_words 'table json csv' ;;
+    'emt doctor --format') _emt_words 'table json' ;;
     'emt config --format') _emt_words 'table json' ;;
     esac
 }

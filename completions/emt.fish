@@ -3,7 +3,7 @@
 function __emt_commands
     switch $argv[1]
         case 'emt'
-            printf '%s\n' run report runs sensors config
+            printf '%s\n' run report runs sensors doctor config
         case 'emt runs'
             printf '%s\n' list rm prune
         case 'emt config'
@@ -14,7 +14,7 @@ end
 function __emt_valued
     switch $argv[1]
         case 'emt run'
-            printf '%s\n' -F --frequency -o --output -n --name -t --tag --location --intensity --pue --scope --total --idle-policy --max-samples --replay --user
+            printf '%s\n' -F --frequency -o --output -n --name -t --tag --location --intensity --pue --scope --total --idle-policy --max-samples --only --exclude --with --cpu-watts --ram-watts-per-gb --require --replay --user
         case 'emt report'
             printf '%s\n' --format --get --show --width
         case 'emt runs'
@@ -24,7 +24,9 @@ function __emt_valued
         case 'emt runs prune'
             printf '%s\n' --keep --older
         case 'emt sensors'
-            printf '%s\n' --format --width
+            printf '%s\n' --format --only --exclude --with --width
+        case 'emt doctor'
+            printf '%s\n' --format
         case 'emt config'
             printf '%s\n' --format
     end
@@ -117,6 +119,7 @@ complete -c emt -n '__emt_at "emt" command' -a run -d 'Measure the energy of a c
 complete -c emt -n '__emt_at "emt" command' -a report -d 'Show what a run used: the newest one, or those that are named'
 complete -c emt -n '__emt_at "emt" command' -a runs -d 'List the recorded runs, newest first, and delete old ones'
 complete -c emt -n '__emt_at "emt" command' -a sensors -d 'List the energy sensors here, what they read now, and what is missing'
+complete -c emt -n '__emt_at "emt" command' -a doctor -d 'Say whether energy will be measured here, and what to type if not'
 complete -c emt -n '__emt_at "emt" command' -a config -d 'Show every setting and where its value comes from'
 complete -c emt -n '__emt_at "emt" options' -l version -d 'Print the version'
 complete -c emt -n '__emt_at "emt" options' -s h -l help -d 'Show this message and exit'
@@ -137,6 +140,12 @@ complete -c emt -n '__emt_at "emt run" options' -l idle-policy -x -a 'busy reser
 complete -c emt -n '__emt_at "emt run" options' -l max-samples -x -d 'Rows before the curve is thinned'
 complete -c emt -n '__emt_at "emt run" options' -l no-perf -d 'Count CPU time without the perf counter'
 complete -c emt -n '__emt_at "emt run" options' -l wait-tree -d 'Measure until the last descendant has ended'
+complete -c emt -n '__emt_at "emt run" options' -l only -x -d 'Read only these channels, devices or domains: cpu,gpu0'
+complete -c emt -n '__emt_at "emt run" options' -l exclude -x -d 'Leave these out: dram'
+complete -c emt -n '__emt_at "emt run" options' -l with -x -d 'Also read sensors that are off by default: ipmi'
+complete -c emt -n '__emt_at "emt run" options' -l cpu-watts -x -d 'Watts of an unmeasured CPU, idle and fully loaded: 15:65'
+complete -c emt -n '__emt_at "emt run" options' -l ram-watts-per-gb -x -d 'Watts of unmeasured memory per GB'
+complete -c emt -n '__emt_at "emt run" options' -l require -x -a 'measured' -d 'Do not start COMMAND where energy can only be estimated'
 complete -c emt -n '__emt_at "emt run" options' -l replay -r -F -d 'Play recorded readings instead of sensors'
 complete -c emt -n '__emt_at "emt run" options' -l user -x -d 'Run the command as this user (root only)'
 complete -c emt -n '__emt_at "emt run" options' -l shell -d 'Hand COMMAND to /bin/sh as one line'
@@ -162,9 +171,15 @@ complete -c emt -n '__emt_at "emt runs prune" options' -l keep -x -d 'Keep the N
 complete -c emt -n '__emt_at "emt runs prune" options' -l older -x -d 'Delete only runs older than 90d, 12h, 2w'
 complete -c emt -n '__emt_at "emt runs prune" options' -l dry-run -d 'Show what would be deleted'
 complete -c emt -n '__emt_at "emt runs prune" options' -s h -l help -d 'Show this message and exit'
-complete -c emt -n '__emt_at "emt sensors" options' -l format -x -a 'table json' -d 'A table for people, or JSON for programs'
+complete -c emt -n '__emt_at "emt sensors" options' -l format -x -a 'table json csv' -d 'A table for people; JSON or CSV for programs'
+complete -c emt -n '__emt_at "emt sensors" options' -l only -x -d 'Read only these channels, devices or domains: cpu,gpu0'
+complete -c emt -n '__emt_at "emt sensors" options' -l exclude -x -d 'Leave these out: dram'
+complete -c emt -n '__emt_at "emt sensors" options' -l with -x -d 'Also read sensors that are off by default: ipmi'
 complete -c emt -n '__emt_at "emt sensors" options' -l width -x -d 'Columns to use'
 complete -c emt -n '__emt_at "emt sensors" options' -s h -l help -d 'Show this message and exit'
+complete -c emt -n '__emt_at "emt doctor" options' -l fix -d 'Print a shell script that mends what can be'
+complete -c emt -n '__emt_at "emt doctor" options' -l format -x -a 'table json' -d 'Lines for people, or JSON for programs'
+complete -c emt -n '__emt_at "emt doctor" options' -s h -l help -d 'Show this message and exit'
 complete -c emt -n '__emt_at "emt config" command' -a init -d 'Write a settings file to start from, every key explained and commented out'
 complete -c emt -n '__emt_at "emt config" options' -l format -x -a 'table json' -d 'A table for people, or JSON for programs'
 complete -c emt -n '__emt_at "emt config" options' -s h -l help -d 'Show this message and exit'

@@ -73,6 +73,10 @@ class Channel(Value):
     """Why the registry keeps this channel out of every total (a mirror, an overlap); empty if it counts."""
     checks: str = ""
     """The channel whose energy this one tells a second time, in another way: a difference is a warning."""
+    full_j: float | None = None
+    """What a battery holds when it is full."""
+    left_j: float | None = None
+    """What it held when the sensor was opened, a moment before the start."""
 
     @property
     def is_platform(self) -> bool:
@@ -96,12 +100,17 @@ class Gap(NamedTuple):
 class GpuUse(Value):
     """What one process did on one device since the last time it was asked.
 
-    `busy_s` is seconds of the device's compute units; None where the driver does not tell.
+    `pid` is one of this process' own PID namespace; 0 is somebody of whom no more is known: of the tree, or
+    not. `busy_s` is seconds of the device's compute units; None where the driver does not tell. On a device
+    that is divided (MIG) `part` names the instance that it ran on and `part_share` is that one's part of the
+    device; the empty name is all that cannot be seen from here.
     """
 
     device: str
     pid: int
     busy_s: float | None
+    part: str = ""
+    part_share: float | None = None
 
 
 class Sample(NamedTuple):
@@ -158,6 +167,8 @@ class Host(Value):
     memory_bytes: int | None = None
     hypervisor: str = ""
     container: str = ""
+    pid_namespace: str = ""
+    """`host` or `own`: whether PIDs are the host's; empty where that is not known."""
     governor: str = ""
     boot_id: str = ""
     timezone: str = ""
@@ -269,6 +280,9 @@ class DeviceUse(Value):
     total_busy_s: float | None = None
     tree_pids: tuple[int, ...] = ()
     other_pids: tuple[int, ...] = ()
+    """PID 0: somebody of whom no more is known."""
+    slice_share: float | None = None
+    """The tree's part of a divided device (MIG), by the slices of the instances in use; None: not divided."""
 
 
 class Settings(Value):

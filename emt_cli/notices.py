@@ -32,7 +32,7 @@ _CATALOGUE: dict[str, tuple[str, str]] = {
     ),
     "coverage": (
         "a part of the tree's CPU time could not be seen: {reason}",
-        "allow perf: sudo sysctl kernel.perf_event_paranoid=2",
+        "{remedy}",
     ),
     "work_elsewhere": (
         "{launcher} hands work to processes outside this tree; their energy is not in the attributed figure",
@@ -63,6 +63,11 @@ _CATALOGUE: dict[str, tuple[str, str]] = {
         "{device}: the driver does not tell processes apart here; the whole device is attributed",
         "",
     ),
+    "gpu_sliced": (
+        "{device} is divided by MIG and tells only the whole board's energy; {share:.0%} of it is "
+        "attributed, by the slices of the instances",
+        "",
+    ),
     "late_ticks": (
         "{late} of {ticks} ticks came late: the machine is too busy for {frequency_hz:g} Hz",
         "energy is unaffected (it is read at the edges); use a lower -F for an even curve",
@@ -82,6 +87,11 @@ _CATALOGUE: dict[str, tuple[str, str]] = {
     "samples_thinned": (
         "more than {limit} samples: the journal's rate was halved {times} time(s)",
         "energy is exact all the same; --max-samples sets the limit",
+    ),
+    "watts_unused": ("{setting} was not used: {reason}", "{remedy}"),
+    "not_here": (
+        "--with {name}: it cannot be read here: {reason}",
+        "emt doctor says what is missing",
     ),
     "nothing_excluded": (
         "--exclude {name}: there is nothing of that name here",

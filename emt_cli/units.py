@@ -15,11 +15,21 @@ Seconds = NewType("Seconds", float)
 GramsCO2e = NewType("GramsCO2e", float)
 
 JOULES_PER_KWH = 3.6e6
+JOULES_PER_WATT_HOUR = 3.6e3
 JOULES_PER_MICROJOULE = 1e-6
 JOULES_PER_MILLIJOULE = 1e-3
 WATTS_PER_MILLIWATT = 1e-3
+WATTS_PER_MICROWATT = 1e-6
+AMPERES_PER_MICROAMPERE = 1e-6
+VOLTS_PER_MICROVOLT = 1e-6
 SECONDS_PER_MICROSECOND = 1e-6
 SECONDS_PER_NANOSECOND = 1e-9
+SECONDS_PER_MINUTE = 60.0
+SECONDS_PER_HOUR = 3600.0
+SECONDS_PER_DAY = 86400.0
+GRAMS_PER_TONNE = 1e6
+PREFIXES = {"n": 1e-9, "µ": 1e-6, "m": 1e-3, "": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
+"""What an SI prefix multiplies by."""
 
 _ENERGY = ((1e6, "MJ"), (1e3, "kJ"), (1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ"))
 _POWER = ((1e6, "MW"), (1e3, "kW"), (1.0, "W"), (1e-3, "mW"), (1e-6, "µW"))

@@ -23,6 +23,8 @@ from emt_cli.sensors.base import File, KeptFile, Machine
 
 POWERCAP = "/sys/class/powercap"
 INTEL_RANGE_UJ = 262_143_328_850
+POWER_EVENTS = {"energy-cores": 1, "energy-pkg": 2, "energy-ram": 3, "energy-gpu": 4, "energy-psys": 5}
+"""What the perf `power` PMU can count, and its numbers (arch/x86/events/rapl.c)."""
 TICKS_PER_S = 100
 _DESCRIPTION = "machine.json"
 
@@ -139,6 +141,32 @@ class PowerEvent:
     scale_j: float = 2.0**-32
     pmu: int = 23
     fault: str = ""
+
+
+def power_pmu(
+    packages: Mapping[int, int],
+    *,
+    events: Sequence[str] = ("energy-pkg",),
+    dies: Mapping[int, int] | None = None,
+    pmu: int = 23,
+) -> dict[str, str]:
+    """The files of the perf `power` PMU, for `SimulatedMachine(files=...)`: `packages` tells the package of
+    every CPU of the mask, `dies` its die, `events` what is described in joules."""
+    folder = "/sys/bus/event_source/devices/power"
+    files = {
+        f"{folder}/type": f"{pmu}\n",
+        f"{folder}/cpumask": ",".join(map(str, packages)) + "\n",
+        f"{folder}/format/event": "config:0-7\n",
+    }
+    for cpu, package in packages.items():
+        topology = f"/sys/devices/system/cpu/cpu{cpu}/topology"
+        files[f"{topology}/physical_package_id"] = f"{package}\n"
+        files[f"{topology}/die_id"] = f"{(dies or {}).get(cpu, 0)}\n"
+    for name in events:
+        files[f"{folder}/events/{name}"] = f"event=0x{POWER_EVENTS[name]:02x}\n"
+        files[f"{folder}/events/{name}.scale"] = "2.3283064365386962890625e-10\n"
+        files[f"{folder}/events/{name}.unit"] = "Joules\n"
+    return files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,8 +327,10 @@ class World:
         busy = self.busy_s(t_s) / stat.cpus
         steal, iowait = stat.steal_cpus * t_s / stat.cpus, stat.iowait_cpus * t_s / stat.cpus
         idle = max(t_s - busy - steal - iowait, 0.0)
-        share = [int(seconds * TICKS_PER_S) for seconds in (busy, idle, iowait, steal)]
-        lines = [_stat_line("cpu", [part * stat.cpus for part in share])]
+        columns_s = (busy, idle, iowait, steal)
+        share = [int(seconds * TICKS_PER_S) for seconds in columns_s]
+        # The kernel adds nanoseconds up over all CPUs and cuts the sum to ticks once.
+        lines = [_stat_line("cpu", [int(seconds * stat.cpus * TICKS_PER_S) for seconds in columns_s])]
         lines += [_stat_line(f"cpu{number}", share) for number in range(stat.cpus)]
         return ("\n".join([*lines, "ctxt 1", "btime 1700000000", "processes 1", ""])).encode()
 
@@ -502,8 +532,9 @@ class SimulatedMachine:
             self._write(f"{folder}/constraint_0_max_power_uw", f"{zone.max_power_uw}\n")
 
     def _write_proc(self, cpu_model: str, cpus: int, memory_bytes: int) -> None:
+        vendor = "AuthenticAMD" if cpu_model.startswith("AMD ") else "GenuineIntel"
         blocks = [
-            f"processor\t: {n}\nvendor_id\t: GenuineIntel\nmodel name\t: {cpu_model}\n"
+            f"processor\t: {n}\nvendor_id\t: {vendor}\nmodel name\t: {cpu_model}\n"
             f"physical id\t: 0\nsiblings\t: {cpus}\ncore id\t\t: {n}\ncpu cores\t: {cpus}\n"
             for n in range(cpus)
         ]

@@ -20,6 +20,7 @@ def numbers(table: str, column: str) -> list[float]:
 def test_the_tables_that_the_code_reads_are_there() -> None:
     assert TABLES == [
         "carbon_intensity_country",
+        "cloud_instance",
         "cpu_identity",
         "cpu_power_model",
         "cpu_tdp",
@@ -144,6 +145,20 @@ def test_spot_values_of_time_zones(timezone: str, country: str) -> None:
 def test_server_power_per_thread_is_plausible() -> None:
     for row in data.rows("cpu_power_model"):
         assert 0.1 < float(row["idle_w_per_thread"]) < float(row["full_w_per_thread"]) < 20
+
+
+def test_load_curves_rise_from_idle_to_full() -> None:
+    for row in data.rows("cpu_power_model"):
+        curve = [float(word) for word in row["load_curve"].split()]
+        assert bool(curve) == (row["n_curves"] != "0")
+        assert len(curve) in (0, 9)
+        assert [0.0, *curve, 1.0] == sorted({0.0, *curve, 1.0})
+
+
+def test_a_mean_vcpu_draws_plausible_power() -> None:
+    for row in data.rows("cloud_instance"):
+        if row["full_w_per_vcpu"]:
+            assert 0.5 < float(row["idle_w_per_vcpu"]) < float(row["full_w_per_vcpu"]) < 5
 
 
 def test_thermal_design_powers_are_plausible() -> None:

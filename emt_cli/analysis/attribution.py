@@ -183,6 +183,8 @@ def _add(shared: Shared, joules: float, duration_s: float, shares: _Shares, idle
     busy, free, capacity, idle = shares
     shared.machine_j = (shared.machine_j or 0.0) + joules
     shared.peak_w = max(shared.peak_w, joules / duration_s)
+    if idle_j is not None and busy + free <= 0:  # nobody was busy: all of it was idle, whatever P0 says
+        idle_j = joules
     if idle_j is None:
         shared.attributed_j = (shared.attributed_j or 0.0) + joules * busy
         shared.least_j += joules * min(busy, capacity, idle)
@@ -214,14 +216,11 @@ def _settle(shared: Shared, split: CpuSplit, late: float, policy: IdlePolicy) ->
     else:
         idle_share_j = shared.idle_share_j + (shared.free_idle_j * late if policy == "busy" else 0.0)
         raw_j = active_j + idle_share_j
-        if policy == "busy":  # less than nothing is active: what was taken for idle was not all there
-            idle_share_j += min(0.0, active_j)
-        elif shared.idle_j > machine_j:
-            idle_share_j *= machine_j / shared.idle_j
-        shared.active_j = min(max(0.0, active_j), machine_j)
-        shared.idle_share_j = min(max(0.0, idle_share_j), machine_j - shared.active_j)
+        shared.attributed_j = min(max(0.0, raw_j), machine_j)
+        # Less than nothing is active: what was taken for idle was not all there.
+        shared.active_j = min(max(0.0, active_j), shared.attributed_j)
+        shared.idle_share_j = shared.attributed_j - shared.active_j
         shared.idle_j = min(shared.idle_j, machine_j)
-        shared.attributed_j = shared.active_j + shared.idle_share_j
     shared.clamped_j = abs(raw_j - shared.attributed_j)
     if split.carried_s > 0 and split.cpu_machine_s:
         shared.clamped_j += split.carried_s * machine_j / split.cpu_machine_s
@@ -230,14 +229,19 @@ def _settle(shared: Shared, split: CpuSplit, late: float, policy: IdlePolicy) ->
 def share_of_device(use: DeviceUse | None, *, sees_pids: bool = True) -> tuple[float, float, float, str]:
     """The tree's share of a GPU, its lower and upper bound, and the rule's name.
 
-    A device that only the tree used is the tree's; a shared one goes by compute-unit time, else equally.
-    Where the driver cannot tell processes apart, or tells PIDs that mean nothing here (in a container they
-    are the host's), the whole device is attributed, and a notice says so. Compute-unit time that is zero
-    for everybody was not told: the driver averages over about a second.
+    A device that only the tree used is the tree's; a shared one goes by compute-unit time, else equally; one
+    that is divided by MIG by the slices of the instances, of which nobody knows what each of them drew.
+    Where the driver cannot tell processes apart (PID 0), or tells PIDs that mean nothing here (in a container
+    they may be the host's), the whole device is attributed, and a notice says so. Compute-unit time that is
+    zero for everybody was not told: the driver averages over about a second.
     """
     if use is None or (use.other_pids and not use.tree_pids and not sees_pids):
         return 1.0, 0.0, 1.0, "whole_device_unknown"
+    if use.slice_share is not None and 0 < use.slice_share < 1:
+        return use.slice_share, 0.0, 1.0, "mig_slice_share"
     if not use.tree_pids:
+        if 0 in use.other_pids and use.slice_share != 0:
+            return 1.0, 0.0, 1.0, "whole_device_unknown"
         return 0.0, 0.0, 0.0, "not_used_by_tree"
     if not use.other_pids:
         return 1.0, 1.0, 1.0, "whole_device"

@@ -6,7 +6,7 @@ import os.path
 from collections.abc import Iterator
 
 from emt_cli.analysis.attribution import SHORT_RUN_S
-from emt_cli.model import Notice, Run
+from emt_cli.model import Channel, Notice, Observed, Run
 from emt_cli.notices import notice
 
 _GAP_S = 0.01
@@ -16,6 +16,15 @@ _PAUSE_S = 1.0
 _TINY_CORES, _TINY_S = 0.25, 0.5
 """A tree is tiny beside work done elsewhere below so many cores on average, or CPU seconds in all."""
 _CLAMPED = 0.01
+_APART = 0.1
+"""Relative: two sensors of one thing that differ by more do not tell the same."""
+_APART_PERIODS = 20
+"""Each of two counters may be a refresh off at an edge: over so many refreshes half of `_APART` at most."""
+_APART_GAUGE_S = 10.0
+"""A gauge may tell the mean of the last second (NVIDIA since Ampere): where the load steps up at the start it
+misses half a second of it, half of `_APART` over this time."""
+_APART_J, _APART_STEPS = 5.0, 20
+"""Fewer joules, or fewer steps of the coarser counter, tell no difference of `_APART`."""
 
 DERIVED = frozenset(
     {
@@ -33,6 +42,7 @@ DERIVED = frozenset(
         "clamped",
         "gpu_whole_device",
         "gpu_shared",
+        "gpu_sliced",
     }
 )
 """The codes that are found here, and only here: in a record that comes in they are results of before."""
@@ -65,6 +75,7 @@ def _derived(run: Run) -> Iterator[Notice]:
     yield from _of_time(run)
     yield from _of_tree(run)
     yield from _of_channels(run)
+    yield from _of_checks(run)
     yield from _of_devices(run)
     if run.grid is not None and run.grid.location_source == "world average":
         yield notice("location_unknown")
@@ -86,7 +97,9 @@ def _of_time(run: Run) -> Iterator[Notice]:
 def _of_tree(run: Run) -> Iterator[Notice]:
     cpu = run.cpu_time
     if cpu.blind_spot and cpu.coverage is None:
-        yield notice("coverage", reason=cpu.blind_spot)
+        # A system without perf has nothing to allow.
+        remedy = "allow perf: sudo sysctl kernel.perf_event_paranoid=2" if "perf" in cpu.refusals else ""
+        yield notice("coverage", reason=cpu.blind_spot, remedy=remedy)
     left = [process for process in run.processes if process.is_left_running]
     if left:
         names = ", ".join(f"{process.name} ({process.pid})" for process in left[:5])
@@ -116,7 +129,10 @@ def _hands_over(arguments: list[str], verbs: str) -> bool:
 
 
 def _of_channels(run: Run) -> Iterator[Notice]:
+    idle = {channel.id for channel in run.channels if channel.dropped}
     for observed in run.observed:
+        if observed.channel in idle:  # it counts nowhere: its gaps are nobody's loss
+            continue
         spans = [gap for gap in run.gaps if gap.channel == observed.channel]
         reason = spans[0].reason if spans else "unknown"
         if observed.gap_s > _GAP_S and observed.readings < 2:
@@ -134,9 +150,50 @@ def _of_channels(run: Run) -> Iterator[Notice]:
             yield notice("gpu_whole_device", device=row.device)
 
 
+def _of_checks(run: Run) -> Iterator[Notice]:
+    channels = {channel.id: channel for channel in run.channels}
+    observed = {each.channel: each for each in run.observed}
+    for channel in run.channels:
+        checked = channels.get(channel.checks)
+        one, two = observed.get(channel.id), observed.get(channel.checks)
+        if checked is None or checked.dropped or one is None or two is None:
+            continue
+        if not _can_be_compared(run, channel, one) or not _can_be_compared(run, checked, two):
+            continue
+        apart_j, most_j = abs(one.energy_j - two.energy_j), max(one.energy_j, two.energy_j)
+        steps_j = max(channel.resolution_j or 0.0, checked.resolution_j or 0.0)
+        unsure_j = one.trapezoid_j + two.trapezoid_j
+        if most_j >= max(_APART_J, _APART_STEPS * steps_j) and apart_j - unsure_j > _APART * most_j:
+            remedy = _remedy_of_check(channel, checked)
+            yield notice(
+                "cross_check",
+                channel=channel.id,
+                check=channel.checks,
+                share=apart_j / most_j,
+                remedy=remedy,
+            )
+
+
+def _can_be_compared(run: Run, channel: Channel, observed: Observed) -> bool:
+    """Whether the run was seen as a whole, and took long enough for this sensor."""
+    enough_s = _APART_PERIODS * (channel.update_period_s or 0.0)
+    if channel.kind == "gauge":
+        enough_s = max(enough_s, _APART_GAUGE_S)
+    is_whole = observed.readings >= 2 and observed.gap_s <= _GAP_S and not observed.resets
+    return is_whole and run.duration_s >= enough_s
+
+
+def _remedy_of_check(channel: Channel, checked: Channel) -> str:
+    if channel.sensor != checked.sensor:
+        return f"{checked.id} is counted; --exclude {checked.sensor} lets {channel.sensor} count instead"
+    return f"{checked.id} is counted; emt sensors shows what both tell now; a newer driver may mend it"
+
+
 def _of_devices(run: Run) -> Iterator[Notice]:
     for use in run.devices:
-        if use.tree_pids and use.other_pids:
+        if use.slice_share is not None and 0 < use.slice_share < 1:
+            yield notice("gpu_sliced", device=use.device, share=use.slice_share)
+        elif use.tree_pids and use.other_pids:
             rule = "SM time" if use.tree_busy_s is not None and use.total_busy_s else "equal shares"
-            pids = ", ".join(map(str, use.other_pids[:5]))
+            pids = ", ".join(str(pid) if pid else "of unknown PID" for pid in use.other_pids[:5])
             yield notice("gpu_shared", device=use.device, pids=pids, rule=rule)

@@ -30,6 +30,21 @@ def platform_channel(channels: Sequence[Channel]) -> Channel | None:
     return min(platforms, key=lambda channel: (rank[channel.domain], channel.id), default=None)
 
 
+def is_measured(channels: Sequence[Channel], total: Total = "components") -> bool:
+    """Whether what is counted is measured: every counted channel by a counter or by integrating power.
+
+    A memory that is estimated from its size is let pass, since most machines have no counter for it; it
+    alone does not make a measurement.
+    """
+    ids = counted(channels, total)
+    needed = [each for each in channels if each.id in ids and not _is_estimated_memory(each)]
+    return bool(needed) and all(each.provenance in ("measured", "integrated") for each in needed)
+
+
+def _is_estimated_memory(channel: Channel) -> bool:
+    return channel.domain == "dram" and channel.provenance == "estimated"
+
+
 def _outermost(candidates: Sequence[Channel], channels: Sequence[Channel]) -> list[Channel]:
     """The candidates that are not inside another candidate, at any depth."""
     within = {channel.id: channel.within for channel in channels}

@@ -159,6 +159,12 @@ def _use(run: Run, device: str) -> DeviceUse | None:
     return next((use for use in run.devices if use.device == device), None)
 
 
+def _sees_pids(run: Run) -> bool:
+    """Whether PIDs on devices are of the tree's numbering: sensors see to that. In records from before emt
+    knew of PID namespaces those of a container may be the host's."""
+    return bool(run.host.pid_namespace) or not run.host.container
+
+
 def _device_share(run: Run, channel: Channel | ChannelEnergy) -> float | None:
     """The tree's share of a device that processes are seen on; None where CPU time tells it.
 
@@ -169,11 +175,11 @@ def _device_share(run: Run, channel: Channel | ChannelEnergy) -> float | None:
     use = _use(run, channel.device)
     if use is None and channel.domain == "module":
         return None
-    return share_of_device(use, sees_pids=not run.host.container)[0]
+    return share_of_device(use, sees_pids=_sees_pids(run))[0]
 
 
 def _device_part(run: Run, channel: Channel, machine: MachineBounds) -> tuple[Shared, Interval]:
-    share, low, high, rule = share_of_device(_use(run, channel.device), sees_pids=not run.host.container)
+    share, low, high, rule = share_of_device(_use(run, channel.device), sees_pids=_sees_pids(run))
     bounds = machine.interval
     shared = Shared(rule=rule, machine_j=machine.energy_j, attributed_j=machine.energy_j * share)
     return shared, Interval(bounds.low * low, bounds.high * high)

@@ -18,7 +18,7 @@ TICKS_PER_EDGE = 2
 IDLE_POWER_ERROR = 0.1
 """How well anybody knows an idle power: it moves with temperature, firmware and what else is plugged in.
 A choice, not a measurement; it matters only where a policy shares idle energy otherwise than busy time."""
-_EXACT_WITNESSES = frozenset({"perf", "rusage", "cgroup"})
+_EXACT_WITNESSES = frozenset({"perf", "rusage", "cgroup", "job"})
 """They count nano- or microseconds; the others read the 10 ms steps of /proc."""
 _NEAR_SYMMETRIC = 0.25
 """The two sides may differ by this share of the interval and still be told as one half-width."""

@@ -73,6 +73,22 @@ def method_facts(run: Run) -> list[tuple[str, str]]:
     return [(label, clean(text)) for label, text in facts]
 
 
+def battery(run: Run) -> str:
+    """`0.36 % of a full charge (41.2 Wh); 3 h 10 min left at this power`; empty without a battery."""
+    if not any(channel.domain == "battery" for channel in run.channels):
+        return ""
+    from emt_cli.analysis.battery import drain
+
+    taken = drain(run)
+    if taken is None:
+        return ""
+    is_sharp = taken.high_share - taken.low_share <= taken.share
+    share = units.significant(100 * taken.share, 2 if is_sharp else 1)
+    said = f"{'' if is_sharp else 'about '}{share} % of a full charge"
+    said += f" ({units.significant(taken.full_j / units.JOULES_PER_WATT_HOUR, 3)} Wh)"
+    return said + (f"; {units.duration(taken.lasts_s)} left at this power" if taken.lasts_s else "")
+
+
 def warning_texts(run: Run) -> list[tuple[str, str]]:
     """What happened and what to do, clean; a summary row knows only the code. A remedy is told once."""
     told: set[str] = set()

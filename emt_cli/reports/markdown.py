@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 
 from emt_cli.model import Run
-from emt_cli.reports.facts import STATES, carbon_facts, method_facts, row_cells, setting, warning_texts
+from emt_cli.reports.facts import (
+    STATES,
+    battery,
+    carbon_facts,
+    method_facts,
+    row_cells,
+    setting,
+    warning_texts,
+)
 from emt_cli.reports.phrases import (
     command_line,
     ending,
@@ -90,7 +98,8 @@ def _energy(run: Run) -> list[str]:
         if row.machine or row.attributed
     ]
     heads = ["device", "command", "±", "machine", "idle", "provenance", "note"]
-    return [headline, "", *_markdown_table(heads, rows, {"command", "machine", "idle"}), ""]
+    lines = [headline, "", *_markdown_table(heads, rows, {"command", "machine", "idle"}), ""]
+    return lines + (_list([("battery", taken)]) if (taken := battery(run)) else [])
 
 
 def _processes(run: Run) -> list[str]:

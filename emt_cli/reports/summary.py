@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from emt_cli import units
 from emt_cli.model import Carbon, Energy, Run
-from emt_cli.reports.facts import own_cost, warning_texts
+from emt_cli.reports.facts import battery, own_cost, warning_texts
 from emt_cli.reports.phrases import (
     command_line,
     cpu_seconds,
@@ -100,6 +100,8 @@ def _usage(run: Run, width: int) -> Iterator[tuple[str, str]]:
             break
     if said:
         yield "devices", said
+    if taken := battery(run):
+        yield "battery", taken
     if (cpu := finite(run.cpu_time.tree_s)) is not None:
         count = max(run.cpu_time.processes_seen, len(run.processes))
         among = f" in {count} process{'' if count == 1 else 'es'}" if count else ""

@@ -20,7 +20,15 @@ from emt_cli import units
 from emt_cli.model import Run
 from emt_cli.reports import curve
 from emt_cli.reports.columns import GAP, Column, fit
-from emt_cli.reports.facts import STATES, carbon_facts, method_facts, row_cells, setting, warning_texts
+from emt_cli.reports.facts import (
+    STATES,
+    battery,
+    carbon_facts,
+    method_facts,
+    row_cells,
+    setting,
+    warning_texts,
+)
 from emt_cli.reports.phrases import (
     command_line,
     cpu_seconds,
@@ -236,6 +244,8 @@ def _energy(page: _Page, run: Run) -> None:
     page.table(columns, rows, styles, section_at=len(channels))
     if not wide:
         page.facts((row.label, row.note) for row in channels if row.is_counted and row.note)
+    if taken := battery(run):
+        page.facts([("battery", taken)])
 
 
 def _energy_cells(row: EnergyRow, *, wide: bool) -> dict[str, str]:

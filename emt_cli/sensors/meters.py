@@ -89,14 +89,21 @@ class Meter(ABC):
         if len(self._first) < 2:
             self._first.append(mark)
 
-    def finish(self, end_s: float) -> None:
-        """Close the books at the run's end: what was not read until then is a gap."""
+    def finish(self, end_s: float, *, between_steps: bool = False) -> None:
+        """Close the books at the run's end: what was not read until then is a gap.
+
+        `between_steps`: the first and the last reading of a counter came just after one of its steps. Those
+        in between are as old as its update period, so that a line through them would bend at the edges; one
+        from step to step does not.
+        """
         self._end_s = end_s
         self._lose_the_rest(end_s)
         if self._first:
             if not any(gap_end_s <= self._first[0][0] for _, gap_end_s, _ in self._gaps):
                 self._lose(self.start_s, self._first[0][0], "the first reading came late")
             marks = [*self._first, *(mark for mark in self._latest if mark[0] > self._first[-1][0])]
+            if between_steps and self.channel.kind == "counter" and not self._gaps:
+                marks = [marks[0], marks[-1]]
             inside_j = _joules_at(end_s, marks) - _joules_at(self.start_s, marks)
             self.edge_j = marks[-1][1] - inside_j
 

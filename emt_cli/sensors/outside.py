@@ -13,8 +13,8 @@ from contextlib import suppress
 from typing import Any
 
 from emt_cli.model import Channel, Gap, GpuUse, Reading
-from emt_cli.sensors import Source
-from emt_cli.sensors.base import Sensor, SharesDevices
+from emt_cli.sensors.base import Sensor, SharesDevices, StartsProcesses
+from emt_cli.sensors.opening import Source
 
 GROUP = "emt.sensors"
 _FILE = "outside-sensors.json"
@@ -36,6 +36,7 @@ class Guarded:
         self.min_period_s = float(sensor.min_period_s)
         if not all(isinstance(channel, Channel) for channel in self.channels):
             raise TypeError(f"the channels of {sensor.name} are no emt_cli.model.Channel")
+        self.process_ids = tuple(sensor.process_ids) if isinstance(sensor, StartsProcesses) else ()
         if isinstance(sensor, SharesDevices):
             self._usage = sensor.usage
             self.usage = self._guarded_usage
@@ -128,7 +129,7 @@ def _cache_file(environ: Mapping[str, str]) -> str | None:
     if not os.path.isabs(base):
         home = environ.get("HOME", "")
         base = os.path.join(home, ".cache") if os.path.isabs(home) else ""
-    if not base:
+    if not base or not hasattr(os, "geteuid"):
         return None
     owned = base if os.path.isdir(base) else os.path.dirname(base)
     try:
@@ -176,7 +177,7 @@ def _save(cache: str | None, remembered: dict[str, Found], key: str, found: Foun
     temporary = f"{cache}.{os.getpid()}"
     try:
         os.makedirs(os.path.dirname(cache), mode=0o700, exist_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with open(descriptor, "w", encoding="utf-8") as file:
             file.write(content)
         os.replace(temporary, cache)

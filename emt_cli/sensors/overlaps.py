@@ -6,16 +6,17 @@ The earlier sensor keeps what both see, so the registry's order is the order of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from emt_cli.model import Channel
 from emt_cli.sensors.base import Sensor
 
-_INSIDE_A_MODULE = frozenset({"package", "core", "uncore", "cpu", "dram"})
+_INSIDE_A_MODULE = frozenset({"package", "core", "uncore", "cpu", "socket", "dram", "accelerator"})
 _KINDS = {
     "package": "cpu",
     "cpu": "cpu",
+    "socket": "cpu",
     "dram": "memory",
     "gpu": "gpu",
     "accelerator": "gpu",
@@ -29,9 +30,10 @@ _IDLE_PERIOD_S = 1.0
 def drop_overlaps(sensors: Sequence[Sensor]) -> None:
     """Give sensors changed copies of their channels: `dropped` says what else counts the same.
 
-    The same id from two sensors is the same thing seen twice. A channel of all sockets together repeats
-    the sockets of an earlier sensor, and the other way round. A module counts the CPU, memory and GPU of
-    its socket itself.
+    The same id from two sensors is the same thing seen twice: two counters of it check each other. A channel
+    of all sockets together repeats the sockets of an earlier sensor, and the other way round; so does one
+    that tells dies apart which the other one does not. A module counts the CPU, memory and GPU of its socket
+    itself.
     """
     earlier: list[Channel] = []
     for sensor in sensors:
@@ -60,44 +62,67 @@ def _give(sensor: Sensor, channels: Sequence[Channel]) -> None:
 
 
 def _beside(channel: Channel, earlier: Sequence[Channel]) -> Channel:
-    """The channel, dropped where an earlier sensor sees the same."""
+    """The channel, dropped where an earlier sensor sees the same.
+
+    Its own parts stay within it, and it lies within the channel that counts in its place.
+    """
     if channel.dropped:
         return channel
-    for other in _rivals(channel, earlier):
-        checks = other.id if other.id == channel.id else ""
-        return replace(channel, dropped=f"{other.sensor} reads the same", checks=checks)
+    for other in earlier:
+        if other.dropped or not _is_same(channel, other):
+            continue
+        reason = f"{other.sensor} reads the same"
+        if other.id == channel.id:
+            are_counters = channel.kind == other.kind == "counter"
+            return replace(channel, dropped=reason, checks=other.id if are_counters else "")
+        contains = other.device == channel.device or not _number(other.device)
+        return replace(channel, dropped=reason, within=other.id if contains else channel.within)
     return channel
 
 
-def _rivals(channel: Channel, earlier: Sequence[Channel]) -> Iterator[Channel]:
-    """The channels that count and see what this one sees: of the same id; or of the same kind, where one
-    is the sum over all devices (`cpu` beside `cpu0`) or numbers them in another way (`accel0`, `gpu0`)."""
+def _is_same(channel: Channel, other: Channel) -> bool:
+    """Whether both see the same: by their id; or as channels of one kind, where both are of one device, one
+    is the sum over all devices (`cpu` beside `cpu0`), or they are numbered in another way (`accel0`,
+    `gpu0`)."""
     kind = _KINDS.get(channel.domain)
-    name, number = _split(channel.device)
-    for other in earlier:
-        other_name, other_number = _split(other.device)
-        is_of_kind = kind is not None and kind == _KINDS.get(other.domain)
-        if kind == "module":
-            is_same = number == other_number
-        else:
-            is_same = name != other_name or not number or not other_number
-        if not other.dropped and (other.id == channel.id or (is_of_kind and is_same)):
-            yield other
+    if other.id == channel.id:
+        return True
+    if kind is None or kind != _KINDS.get(other.domain):
+        return False
+    if kind == "module":
+        return _number(channel.device) == _number(other.device)
+    if channel.device == other.device:
+        return not (_die(channel) and _die(other))  # else the other die is another thing
+    numbers = _number(channel.device), _number(other.device)
+    return _name(channel.device) != _name(other.device) or not all(numbers)
 
 
-def _split(device: str) -> tuple[str, str]:
-    """`cpu0` as `cpu` and `0`."""
-    name = device.rstrip("0123456789")
-    return name, device[len(name) :]
+def _name(device: str) -> str:
+    """`cpu` of `cpu0`."""
+    return device.rstrip("0123456789")
+
+
+def _number(device: str) -> str:
+    """`0` of `cpu0`; empty for a device that is all of its kind."""
+    return device[len(_name(device)) :]
+
+
+def _die(channel: Channel) -> str:
+    """`0` of `cpu0/package-die0`; empty where the channel is of the whole package."""
+    return channel.id.partition("-die")[2]
 
 
 def _in_module(channel: Channel, modules: Mapping[str, Channel]) -> Channel:
     """The channel, dropped where the only module, or the one of its socket's number, counts it."""
-    if channel.dropped or channel.domain not in _INSIDE_A_MODULE or channel.within in modules:
+    if channel.dropped or channel.within in modules:
         return channel
+    number = _number(channel.device)
     for module in modules.values():
-        if len(modules) == 1 or _split(module.device)[1] == _split(channel.device)[1]:
-            return replace(channel, dropped=f"inside {module.device} module")
+        is_inside = channel.domain in _INSIDE_A_MODULE
+        if channel.domain == "gpu":  # a module that goes by a GPU's name is that GPU, and holds no other
+            is_inside = _name(module.device) != _name(channel.device)
+        if is_inside and (len(modules) == 1 or not number or number == _number(module.device)):
+            return replace(channel, dropped=f"inside {module.device} module", within=module.id)
     return channel
 
 

@@ -2,13 +2,15 @@
 
 - Interface: `/sys/class/powercap/<control>:<n>[:<m>]/energy_uj`; control `intel-rapl` (AMD too) or
   `intel-rapl-mmio`. `name` tells the domain: package-N, package-N-die-M, core, uncore, dram, psys.
-- Unit 1 uJ; the register steps by 61 uJ (2^-14 J), by 15.3 uJ for server DRAM and AMD, and is refreshed
-  about every millisecond. It wraps after `max_energy_range_uj`: 262 kJ on Intel, 65.5 kJ on AMD.
+- Unit 1 uJ; the register steps by 61 uJ (2^-14 J), by 15.3 uJ for server DRAM and AMD, by 1 J for psys of
+  Sapphire Rapids, and is refreshed about every millisecond. It wraps after `max_energy_range_uj`, which is
+  2^32 - 1 steps: 262 kJ on Intel, 65.5 kJ on AMD.
 - Rights: `energy_uj` is readable by root only since Linux 5.10 (CVE-2020-8694, AMD CVE-2020-12912).
 - Containment: psys > package > core, uncore; DRAM stands beside the package (inside psys on clients).
 - Known lies: `intel-rapl-mmio` mirrors `intel-rapl`; the dies of an AMD package repeat one counter
-  (codecarbon #1274, #1379), those of an Intel Cascade Lake-AP are real; the AMD core zone can be nonsense;
-  servers from Haswell-EP on have no core zone; suspend and a driver reload reset the counters.
+  (codecarbon #1274, #1379), those of an Intel Cascade Lake-AP are real; AMD's core zone shows the register
+  of a single core; servers from Haswell-EP on have no core zone; suspend and a driver reload reset the
+  counters.
 
 Sources: Linux Documentation/power/powercap/powercap.rst, drivers/powercap/intel_rapl_common.c.
 """
@@ -21,6 +23,7 @@ from typing import NamedTuple
 
 from emt_cli.model import Channel, Gap, Reading
 from emt_cli.sensors.base import Absent, Denied, File, Machine
+from emt_cli.sensors.vendor import AMD, cpu_vendor
 from emt_cli.units import JOULES_PER_MICROJOULE
 
 NAME = "powercap"
@@ -28,6 +31,10 @@ FOLDER = "/sys/class/powercap"
 UNIT_J = JOULES_PER_MICROJOULE
 RESOLUTION_J = 61e-6
 """The coarsest common step: 2^-14 J (Intel SDM volume 3B, RAPL energy status units)."""
+_REGISTER_STEPS = 2**32 - 1
+"""ENERGY_STATUS_MASK of the driver: `max_energy_range_uj` is so many steps."""
+_STEPS_J = (1e-6, 2.0)
+"""What a step can be; a range that tells something else is no register's."""
 UPDATE_PERIOD_S = 1e-3
 
 REMEDY = (
@@ -181,13 +188,37 @@ def _place(folder: str, name: str, parent: _Zone | None) -> _Zone:
     return _Zone(folder, name, "node", domain, None)
 
 
+class _Cover(NamedTuple):
+    """How the zones lie in each other: `ids` by folder, `survivor` the id that counts for a folder,
+    `packages` the readable packages by device and die."""
+
+    ids: dict[str, str]
+    survivor: dict[str, str]
+    packages: dict[tuple[str, int | None], str]
+    psys: str | None
+    is_amd: bool
+
+    def package(self, zone: _Zone) -> str | None:
+        """The channel of the package that a sub-zone is a part of: its parent, or what stands in for it."""
+        return self.survivor.get(zone.parent) or self.packages.get((zone.device, zone.die))
+
+
 def _channels(machine: Machine, zones: list[_Zone], files: dict[str, File]) -> list[Channel]:
     """One channel per zone, in order. A mirror keeps an id of its own, and is dropped."""
     twins = _mirrors(machine, zones, files)
     ids = _ids(zones, twins)
     survivor = {folder: ids[twins.get(folder, folder)] for folder in ids}
-    psys = next((ids[zone.folder] for zone in zones if zone.domain == "psys"), None)
-    return [_channel(machine, zone, ids, survivor, psys) for zone in zones]
+    has_cores = any(zone.domain == "core" for zone in zones)
+    cover = _Cover(
+        ids=ids,
+        survivor=survivor,
+        packages={
+            (zone.device, zone.die): survivor[zone.folder] for zone in zones if zone.domain == "package"
+        },
+        psys=next((ids[zone.folder] for zone in zones if zone.domain == "psys"), None),
+        is_amd=has_cores and cpu_vendor(machine) in AMD,
+    )
+    return [_channel(machine, zone, cover) for zone in zones]
 
 
 def _mirrors(machine: Machine, zones: list[_Zone], files: dict[str, File]) -> dict[str, str]:
@@ -240,43 +271,49 @@ def _ids(zones: list[_Zone], twins: dict[str, str]) -> dict[str, str]:
     return ids
 
 
-def _channel(
-    machine: Machine, zone: _Zone, ids: dict[str, str], survivor: dict[str, str], psys: str | None
-) -> Channel:
-    own_id = ids[zone.folder]
+def _channel(machine: Machine, zone: _Zone, cover: _Cover) -> Channel:
     range_uj = machine.number(f"{FOLDER}/{zone.folder}/max_energy_range_uj") or 0
     return Channel(
-        id=own_id,
+        id=cover.ids[zone.folder],
         sensor=NAME,
         device=zone.device,
         domain="psys" if zone.domain.startswith("psys") else zone.domain,
         kind="counter",
         provenance="measured",
         source=f"{FOLDER}/{zone.folder} ({zone.name})",
-        within=_within(zone, own_id, survivor, psys),
+        within=_within(zone, cover),
         unit=UNIT_J,
         range_raw=range_uj if range_uj > 0 else None,
-        resolution_j=RESOLUTION_J,
+        resolution_j=_resolution_j(range_uj),
         update_period_s=UPDATE_PERIOD_S,
         max_power_w=_max_power_w(machine, zone),
         note="" if range_uj > 0 else "the kernel does not tell the range: a wrap shows as a gap",
-        dropped=_dropped(zone, own_id, survivor),
+        dropped=_dropped(zone, cover),
     )
 
 
-def _within(zone: _Zone, own_id: str, survivor: dict[str, str], psys: str | None) -> str | None:
+def _resolution_j(range_uj: int) -> float:
+    """A step of the register, by its range; the coarsest common one where the range tells none."""
+    step_j = range_uj * UNIT_J / _REGISTER_STEPS
+    return step_j if _STEPS_J[0] <= step_j <= _STEPS_J[1] else RESOLUTION_J
+
+
+def _within(zone: _Zone, cover: _Cover) -> str | None:
     """The containing channel. DRAM stands beside the package. psys of a second socket lies within the
     first: where both exist the first one sees the platform."""
     if not zone.is_top and zone.domain != "dram":
-        return survivor.get(zone.parent)
-    return psys if psys != own_id else None
+        return cover.package(zone)
+    return cover.psys if cover.psys != cover.ids[zone.folder] else None
 
 
-def _dropped(zone: _Zone, own_id: str, survivor: dict[str, str]) -> str:
-    if survivor[zone.folder] != own_id:
-        return f"mirror of {survivor[zone.folder]}"
-    if not zone.is_top and zone.domain != "dram" and zone.parent not in survivor:
+def _dropped(zone: _Zone, cover: _Cover) -> str:
+    survivor = cover.survivor[zone.folder]
+    if survivor != cover.ids[zone.folder]:
+        return f"mirror of {survivor}"
+    if not zone.is_top and zone.domain != "dram" and cover.package(zone) is None:
         return "a part of a package whose own counter cannot be read"
+    if zone.domain == "core" and cover.is_amd:
+        return "AMD's register is that of one core, not of all"
     if zone.is_top and zone.domain != "package" and not zone.domain.startswith("psys"):
         return "what this zone covers is not known"
     return ""

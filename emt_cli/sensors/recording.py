@@ -28,7 +28,7 @@ _HINT = (
 )
 _TEXTS = ("device", "domain", "within", "note", "dropped")
 _POSITIVE = ("unit", "resolution_j", "update_period_s", "accuracy", "max_power_w")
-_NOT_NEGATIVE = ("idle_w", "low_w", "high_w")
+_NOT_NEGATIVE = ("idle_w", "low_w", "high_w", "full_j", "left_j")
 _OF_A_RECORD = ("sensor", "source", "counted")
 _DEFAULT_PROVENANCE = {"counter": "measured", "gauge": "integrated", "model": "estimated"}
 

@@ -55,6 +55,7 @@ CAUSES: dict[str, Run] = {
     "clamped": run_of(tree=steady(1.2), machine=steady(1.0)),
     "gpu_whole_device": gpu_run(None),
     "gpu_shared": gpu_run(DeviceUse(device="gpu0", tree_pids=(1,), other_pids=(2,))),
+    "gpu_sliced": gpu_run(DeviceUse(device="gpu0", tree_pids=(1,), other_pids=(0, 2), slice_share=0.4)),
 }
 
 
@@ -76,6 +77,11 @@ def test_telling_again_adds_nothing(code: str) -> None:
 def test_what_no_longer_follows_from_the_record_goes() -> None:
     run = run_with(notices=(notice("short_run", duration_s=0.1), notice("clock_changed", seconds=2.0)))
     assert codes_of(run) == ["clock_changed"]
+
+
+def test_who_is_unknown_is_not_told_by_a_number() -> None:
+    (told,) = notices_of(gpu_run(DeviceUse(device="gpu0", tree_pids=(1,), other_pids=(0,))))
+    assert "(of unknown PID)" in told.text
 
 
 def test_two_causes_of_one_code_are_two_warnings() -> None:

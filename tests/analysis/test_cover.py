@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emt_cli.analysis.cover import counted, platform_channel
+from emt_cli.analysis.cover import counted, is_measured, platform_channel
 from emt_cli.model import Channel
 from tests.analysis.examples import channel
 
@@ -125,3 +125,37 @@ def test_every_component_is_counted_itself_or_through_one_that_contains_it(chann
         )
         if not (each.dropped or each.is_platform or is_circular):
             assert each.id in ids or outers(each, channels) & ids
+
+
+# --- measured or not --------------------------------------------------------------------------------
+
+MEMORY = channel("ram", domain="dram", provenance="estimated")
+MODEL = channel("cpu", domain="cpu", provenance="estimated")
+
+
+def test_a_counter_and_power_over_time_are_measurements() -> None:
+    assert is_measured([PACKAGE])
+    assert is_measured([PACKAGE, channel("gpu0", provenance="integrated")])
+
+
+def test_nothing_at_all_is_no_measurement() -> None:
+    assert not is_measured([])
+    assert not is_measured([channel("cpu0/package", dropped="excluded")])
+
+
+def test_a_memory_estimated_by_its_size_is_let_pass_but_is_no_measurement_by_itself() -> None:
+    assert is_measured([PACKAGE, MEMORY])
+    assert not is_measured([MEMORY])
+
+
+def test_one_estimated_or_stated_part_spoils_the_whole() -> None:
+    assert not is_measured([MODEL, GPU])
+    assert not is_measured([channel("cpu", domain="cpu", provenance="configured"), GPU])
+    assert not is_measured([PACKAGE, channel("dram", domain="dram", provenance="configured")])
+
+
+def test_what_does_not_count_needs_no_measurement() -> None:
+    assert is_measured([PACKAGE, channel("cpu", domain="cpu", provenance="estimated", dropped="mirror")])
+    node = channel("node", domain="node")
+    assert not is_measured([node, MODEL])
+    assert is_measured([node, MODEL], "platform")

@@ -72,6 +72,35 @@ def test_in_a_container_the_hosts_pids_say_nothing_about_the_tree() -> None:
     assert row_of(exclusive, "gpu0").rule == "whole_device"
 
 
+def test_where_pids_were_sorted_out_by_namespace_a_container_is_no_reason_for_doubt() -> None:
+    ours = Host(container="docker", pid_namespace="own")
+    others = gpu_run(use(others=(12,), tree_s=0.0, total_s=9.0), host=ours)
+    assert row_of(others, "gpu0").rule == "not_used_by_tree"
+    unknown = gpu_run(use(others=(0,)), host=ours)
+    assert row_of(unknown, "gpu0").rule == "whole_device_unknown"
+
+
+def test_somebody_unknown_may_be_the_tree_unless_the_tree_is_known_too() -> None:
+    assert share_of_device(use(others=(0,))) == (1.0, 0.0, 1.0, "whole_device_unknown")
+    assert share_of_device(use((1,), (0,))) == (0.5, 0.0, 1.0, "equal_share")
+
+
+@pytest.mark.parametrize(
+    ("tree", "others", "slices", "expected"),
+    [
+        ((1,), (0, 2), 0.4, (0.4, 0.0, 1.0, "mig_slice_share")),
+        ((), (0,), 0.4, (0.4, 0.0, 1.0, "mig_slice_share")),  # instances of unknown use
+        ((1,), (), 1.0, (1.0, 1.0, 1.0, "whole_device")),
+        ((), (2, 0), 0.0, (0.0, 0.0, 0.0, "not_used_by_tree")),
+        ((), (0,), 1.0, (1.0, 0.0, 1.0, "whole_device_unknown")),
+    ],
+)
+def test_a_divided_gpu_goes_by_the_slices_of_its_instances(
+    tree: tuple[int, ...], others: tuple[int, ...], slices: float, expected: tuple[float, float, float, str]
+) -> None:
+    assert share_of_device(replace(use(tree, others), slice_share=slices)) == expected
+
+
 def test_more_busy_time_than_the_device_had_is_all_of_it() -> None:
     assert share_of_device(use((1,), (2,), tree_s=9.0, total_s=8.0))[0] == 1.0
 

@@ -1,4 +1,4 @@
-/* A stand-in for libnvidia-ml.so.1 with NVML's ABI, as far as pynvml is used by emt_cli/sensors/nvml.py.
+/* A stand-in for libnvidia-ml.so.1 with NVML's ABI, as far as pynvml is used by emt_cli/sensors/nvml.
  *
  * What the GPUs are and do stands in a text file, named by FAKE_NVML and read anew at every call, so that
  * a test can change the world under a running sensor. tests/fakes/nvml.py writes it; one fact a line:
@@ -6,14 +6,19 @@
  *   driver VERSION            clock PATH (a file with seconds that replaces CLOCK_MONOTONIC)
  *   fail CALL CODE            that call returns that nvmlReturn_t; below a device: for that device only
  *   device UUID               opens a device; what follows is about it
- *   name TEXT                 power_w, average_w, load_w, limit_w WATTS; refresh_ms MS
+ *   name TEXT                 power_w, average_w, module_w, load_w, limit_w WATTS; refresh_ms MS
+ *   use PERCENT               utilisation; capability MAJOR MINOR
  *   lost_at_s SECONDS         from that time of the clock on, every call says "GPU is lost"
- *   mig UUID                  a MIG instance; MIG mode is on if there is one
- *   process PID SM            always there; a process that uses SM % of the compute units
- *   process_file SM PATH      the process whose PID stands in that file, while it lives
+ *   returns N                 how often it was lost and came back: handles from before are dead
+ *   counts_from_s SECONDS     when the energy counter was at zero
+ *   mig SLICES UUID           a MIG instance; MIG mode is on if there is one
+ *   process PID SM HOST PART  always there; a process that uses SM % of the compute units. It is HOST to the
+ *                             utilisation call where that is not 0, and on the instance number PART from 1
+ *   process_file SM HOST PART PATH   the process whose PID stands in that file, while it lives
  *
  * Energy is power_w x clock, in steps of refresh_ms; load_w comes on top while a listed process lives, as
- * exact as the calls are frequent. Struct layouts and codes: nvml.h of driver 570.
+ * exact as the calls are frequent. Handles go by UUID: the order of devices may change under a running
+ * sensor. Struct layouts and codes: nvml.h of driver 570.
  */
 #define _GNU_SOURCE
 #include <math.h>
@@ -27,10 +32,10 @@
 
 enum { SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6,
        INSUFFICIENT_SIZE = 7, DRIVER_NOT_LOADED = 9, GPU_IS_LOST = 15 };
-enum { FIELD_AVERAGE = 185, FIELD_INSTANT = 186, VALUE_UNSIGNED_INT = 1 };
-enum { DEVICES = 16, INSTANCES = 7, PROCESSES = 16, FAILURES = 16, TEXT = 512 };
+enum { FIELD_AVERAGE = 185, FIELD_INSTANT = 186, SCOPE_GPU = 0, SCOPE_MODULE = 1, VALUE_UNSIGNED_INT = 1 };
+enum { DEVICES = 16, INSTANCES = 7, PROCESSES = 16, FAILURES = 16, HANDLES = 128, TEXT = 512 };
 
-typedef struct { int device, instance; } Handle, *nvmlDevice_t;
+typedef struct { char uuid[TEXT]; int instance, returns; } Handle, *nvmlDevice_t;
 typedef struct { unsigned pid; unsigned long long memory; unsigned gpu_instance, compute_instance; } ProcessInfo;
 typedef struct { unsigned pid; unsigned long long time_us; unsigned sm, memory, encoder, decoder; } UtilizationSample;
 typedef union { double d; unsigned ui; unsigned long long ull; } Value;
@@ -41,14 +46,21 @@ typedef struct {
     Value value;
 } FieldValue;
 
+typedef struct { unsigned gpu, memory; } Utilization;
+typedef struct {
+    unsigned multiprocessors, copy_engines, decoders, encoders, jpegs, ofas, gpu_slices, compute_slices;
+    unsigned long long memory_mb;
+} Attributes;
+
 typedef struct { char call[64]; int code; } Failure;
-typedef struct { long pid; unsigned sm; } Process;
+typedef struct { long pid; unsigned sm; long host_pid; int part; } Process;
 typedef struct {
     char uuid[TEXT], name[TEXT], instances[INSTANCES][TEXT];
-    double power_w, average_w, load_w, limit_w, refresh_ms, lost_at_s;
+    double power_w, average_w, module_w, load_w, limit_w, refresh_ms, lost_at_s, counts_from_s;
+    unsigned use, slices[INSTANCES];
     Failure failures[FAILURES];
     Process processes[PROCESSES];
-    int failure_count, process_count, instance_count;
+    int failure_count, process_count, instance_count, returns, major, minor;
 } Device;
 
 static struct {
@@ -61,7 +73,8 @@ static struct {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int users; /* nvmlInit less nvmlShutdown */
 static struct { double joules, until_s; } load[DEVICES];
-static Handle handles[DEVICES][INSTANCES + 1]; /* [0] is the board, the others its MIG instances */
+static Handle handles[HANDLES]; /* those that were given out; they stay where they are */
+static int handle_count;
 
 static double now_s(void) {
     struct timespec now;
@@ -91,32 +104,47 @@ static long pid_in_file(const char *path) {
     return pid > 0 && kill((pid_t)pid, 0) == 0 ? pid : 0;
 }
 
-static void add_process(Device *device, long pid, unsigned sm) {
-    if (pid > 0 && device->process_count < PROCESSES) {
-        Process *process = &device->processes[device->process_count++];
-        process->pid = pid;
-        process->sm = sm;
+static void add_process(Device *device, Process process) {
+    if (process.pid > 0 && device->process_count < PROCESSES) device->processes[device->process_count++] = process;
+}
+
+static void parse_process(Device *device, const char *rest) {
+    Process process = {0, 0, 0, 0};
+    if (sscanf(rest, "%ld %u %ld %d", &process.pid, &process.sm, &process.host_pid, &process.part) == 4)
+        add_process(device, process);
+}
+
+static void parse_process_file(Device *device, const char *rest) {
+    Process process = {0, 0, 0, 0};
+    int path = 0;
+    if (sscanf(rest, "%u %ld %d %n", &process.sm, &process.host_pid, &process.part, &path) == 3) {
+        process.pid = pid_in_file(rest + path);
+        add_process(device, process);
     }
 }
 
+static void parse_instance(Device *device, const char *rest) {
+    int count = device->instance_count;
+    if (count < INSTANCES && sscanf(rest, "%u %511s", &device->slices[count], device->instances[count]) == 2)
+        device->instance_count++;
+}
+
 static void parse_device_line(Device *device, const char *word, const char *rest) {
-    char *after;
     if (!strcmp(word, "name")) strcpy(device->name, rest);
     else if (!strcmp(word, "power_w")) device->power_w = atof(rest);
     else if (!strcmp(word, "average_w")) device->average_w = atof(rest);
+    else if (!strcmp(word, "module_w")) device->module_w = atof(rest);
     else if (!strcmp(word, "load_w")) device->load_w = atof(rest);
     else if (!strcmp(word, "limit_w")) device->limit_w = atof(rest);
     else if (!strcmp(word, "refresh_ms")) device->refresh_ms = atof(rest);
     else if (!strcmp(word, "lost_at_s")) device->lost_at_s = atof(rest);
-    else if (!strcmp(word, "mig") && device->instance_count < INSTANCES)
-        strcpy(device->instances[device->instance_count++], rest);
-    else if (!strcmp(word, "process")) {
-        long pid = strtol(rest, &after, 10);
-        add_process(device, pid, (unsigned)strtoul(after, NULL, 10));
-    } else if (!strcmp(word, "process_file")) {
-        unsigned sm = (unsigned)strtoul(rest, &after, 10);
-        add_process(device, pid_in_file(after + 1), sm);
-    }
+    else if (!strcmp(word, "counts_from_s")) device->counts_from_s = atof(rest);
+    else if (!strcmp(word, "returns")) device->returns = atoi(rest);
+    else if (!strcmp(word, "use")) device->use = (unsigned)atoi(rest);
+    else if (!strcmp(word, "capability")) sscanf(rest, "%d %d", &device->major, &device->minor);
+    else if (!strcmp(word, "mig")) parse_instance(device, rest);
+    else if (!strcmp(word, "process")) parse_process(device, rest);
+    else if (!strcmp(word, "process_file")) parse_process_file(device, rest);
 }
 
 static void parse_line(const char *word, const char *rest) {
@@ -158,7 +186,23 @@ static int failure(const Failure *failures, int count, const char *call) {
 }
 
 static Device *device_of(nvmlDevice_t handle) {
-    return handle && handle->device < scene.count ? &scene.devices[handle->device] : NULL;
+    for (int i = 0; handle && i < scene.count; i++)
+        if (!strcmp(scene.devices[i].uuid, handle->uuid)) return &scene.devices[i];
+    return NULL;
+}
+
+/* The handle of a board (instance 0) or of one of its MIG instances. */
+static nvmlDevice_t handle_of(const Device *device, int instance) {
+    for (int i = 0; i < handle_count; i++)
+        if (handles[i].instance == instance && handles[i].returns == device->returns &&
+            !strcmp(handles[i].uuid, device->uuid))
+            return &handles[i];
+    if (handle_count == HANDLES) return NULL;
+    Handle *fresh = &handles[handle_count++];
+    strcpy(fresh->uuid, device->uuid);
+    fresh->instance = instance;
+    fresh->returns = device->returns;
+    return fresh;
 }
 
 /* What every call does first: a fresh look at the scene, then the failure it has for this call. */
@@ -167,9 +211,9 @@ static int enter(const char *call, nvmlDevice_t handle, int is_about_device) {
     if (code) return code;
     if (!users) return UNINITIALIZED;
     if ((code = failure(scene.failures, scene.failure_count, call)) || !is_about_device) return code;
+    if (!handle) return INVALID_ARGUMENT;
     Device *device = device_of(handle);
-    if (!device) return INVALID_ARGUMENT;
-    if (now_s() >= device->lost_at_s) return GPU_IS_LOST;
+    if (!device || handle->returns != device->returns || now_s() >= device->lost_at_s) return GPU_IS_LOST;
     return failure(device->failures, device->failure_count, call);
 }
 
@@ -202,16 +246,20 @@ static unsigned long long energy_mj(const Device *device) {
     if (load[index].until_s > 0 && device->process_count)
         load[index].joules += device->load_w * (until_s - load[index].until_s);
     load[index].until_s = until_s;
-    return (unsigned long long)llround((device->power_w * until_s + load[index].joules) * 1000);
+    double joules = device->power_w * (until_s - device->counts_from_s) + load[index].joules;
+    return (unsigned long long)llround(joules * 1000);
 }
 
-static int processes(const Device *device, unsigned *count, ProcessInfo *out) {
-    unsigned there = (unsigned)device->process_count, room = *count;
+/* Of a board, all; of an instance, its own. */
+static int processes(const Device *device, int instance, unsigned *count, ProcessInfo *out) {
+    unsigned there = 0, room = *count;
+    for (int i = 0; i < device->process_count; i++) {
+        if (instance && device->processes[i].part != instance) continue;
+        if (there < room) out[there] = (ProcessInfo){(unsigned)device->processes[i].pid, 1 << 20, 0xFFFFFFFF, 0xFFFFFFFF};
+        there++;
+    }
     *count = there;
-    if (there > room) return INSUFFICIENT_SIZE;
-    for (unsigned i = 0; i < there; i++)
-        out[i] = (ProcessInfo){(unsigned)device->processes[i].pid, 1 << 20, 0xFFFFFFFF, 0xFFFFFFFF};
-    return SUCCESS;
+    return there > room ? INSUFFICIENT_SIZE : SUCCESS;
 }
 
 /* The driver gives the newest sample of every process that was busy since `since_us`, or NOT_FOUND. */
@@ -222,7 +270,8 @@ static int utilization(const Device *device, UtilizationSample *out, unsigned *c
     for (int i = 0; i < device->process_count; i++) {
         const Process *process = &device->processes[i];
         if (!process->sm || newest_us <= since_us) continue;
-        if (out && found < room) out[found] = (UtilizationSample){(unsigned)process->pid, newest_us, process->sm, 0, 0, 0};
+        long pid = process->host_pid ? process->host_pid : process->pid;
+        if (out && found < room) out[found] = (UtilizationSample){(unsigned)pid, newest_us, process->sm, 0, 0, 0};
         found++;
     }
     *count = found;
@@ -232,12 +281,33 @@ static int utilization(const Device *device, UtilizationSample *out, unsigned *c
 
 static void put_field(const Device *device, FieldValue *value) {
     char call[64];
-    snprintf(call, sizeof call, "field%u", value->field);
+    snprintf(call, sizeof call, value->scope ? "field%u.%u" : "field%u", value->field, value->scope);
     value->status = (unsigned)failure(device->failures, device->failure_count, call);
     value->type = VALUE_UNSIGNED_INT;
-    if (value->field == FIELD_INSTANT) value->value.ui = (unsigned)(watts(device) * 1000);
-    else if (value->field == FIELD_AVERAGE) value->value.ui = (unsigned)(device->average_w * 1000);
-    else value->status = NOT_SUPPORTED;
+    int is_power = value->field == FIELD_INSTANT || value->field == FIELD_AVERAGE;
+    if (!is_power || value->scope > SCOPE_MODULE || (value->scope == SCOPE_MODULE && !device->module_w))
+        value->status = NOT_SUPPORTED;
+    else if (value->scope == SCOPE_MODULE) value->value.ui = (unsigned)(device->module_w * 1000);
+    else if (value->field == FIELD_INSTANT) value->value.ui = (unsigned)(watts(device) * 1000);
+    else value->value.ui = (unsigned)(device->average_w * 1000);
+}
+
+static int board(const Device *device, nvmlDevice_t *out) {
+    if (!device) return NOT_FOUND;
+    if (now_s() >= device->lost_at_s) return GPU_IS_LOST;
+    *out = handle_of(device, 0);
+    return failure(device->failures, device->failure_count, "nvmlDeviceGetHandle");
+}
+
+static const Device *device_named(const char *uuid) {
+    for (int i = 0; i < scene.count; i++)
+        if (!strcmp(scene.devices[i].uuid, uuid)) return &scene.devices[i];
+    return NULL;
+}
+
+static Attributes attributes_of(const Device *device, int instance) {
+    unsigned slices = device->slices[instance - 1];
+    return (Attributes){14 * slices, slices, 0, 0, 0, 0, slices, slices, 5120ULL * slices};
 }
 
 int nvmlInitWithFlags(unsigned flags) {
@@ -246,9 +316,6 @@ int nvmlInitWithFlags(unsigned flags) {
     int code = read_scene();
     if (!code) code = failure(scene.failures, scene.failure_count, "nvmlInitWithFlags");
     if (!code) users++;
-    for (int device = 0; device < DEVICES; device++)
-        for (int instance = 0; instance <= INSTANCES; instance++)
-            handles[device][instance] = (Handle){device, instance};
     pthread_mutex_unlock(&lock);
     return code;
 }
@@ -271,8 +338,11 @@ CALL(nvmlSystemGetDriverVersion, NULL, 0, (char *out, unsigned size), { code = p
 
 CALL(nvmlDeviceGetCount_v2, NULL, 0, (unsigned *count), { *count = (unsigned)scene.count; })
 
-CALL(nvmlDeviceGetHandleByIndex_v2, index < DEVICES ? &handles[index][0] : NULL, 1,
-     (unsigned index, nvmlDevice_t *out), { *out = &handles[index][0]; })
+CALL(nvmlDeviceGetHandleByIndex_v2, NULL, 0, (unsigned index, nvmlDevice_t *out),
+     { code = board(index < (unsigned)scene.count ? &scene.devices[index] : NULL, out); })
+
+CALL(nvmlDeviceGetHandleByUUID, NULL, 0, (const char *uuid, nvmlDevice_t *out),
+     { code = board(device_named(uuid), out); })
 
 CALL(nvmlDeviceGetUUID, device, 1, (nvmlDevice_t device, char *out, unsigned size),
      { code = put_text(out, size, device->instance ? self->instances[device->instance - 1] : self->uuid); })
@@ -306,14 +376,14 @@ CALL(nvmlDeviceGetMigDeviceHandleByIndex, device, 1,
      (nvmlDevice_t device, unsigned index, nvmlDevice_t *out),
      {
          if (index >= (unsigned)self->instance_count) code = NOT_FOUND;
-         else *out = &handles[device->device][index + 1];
+         else *out = handle_of(self, (int)index + 1);
      })
 
 CALL(nvmlDeviceGetComputeRunningProcesses_v3, device, 1,
-     (nvmlDevice_t device, unsigned *count, ProcessInfo *out), { code = processes(self, count, out); })
+     (nvmlDevice_t device, unsigned *count, ProcessInfo *out), { code = processes(self, device->instance, count, out); })
 
 CALL(nvmlDeviceGetComputeRunningProcesses_v2, device, 1,
-     (nvmlDevice_t device, unsigned *count, ProcessInfo *out), { code = processes(self, count, out); })
+     (nvmlDevice_t device, unsigned *count, ProcessInfo *out), { code = processes(self, device->instance, count, out); })
 
 CALL(nvmlDeviceGetGraphicsRunningProcesses_v3, device, 1,
      (nvmlDevice_t device, unsigned *count, ProcessInfo *out), { (void)out; *count = 0; })
@@ -324,3 +394,18 @@ CALL(nvmlDeviceGetGraphicsRunningProcesses_v2, device, 1,
 CALL(nvmlDeviceGetProcessUtilization, device, 1,
      (nvmlDevice_t device, UtilizationSample *out, unsigned *count, unsigned long long since_us),
      { code = self->instance_count ? NOT_SUPPORTED : utilization(self, out, count, since_us); })
+
+CALL(nvmlDeviceGetUtilizationRates, device, 1, (nvmlDevice_t device, Utilization *out),
+     {
+         if (self->instance_count) code = NOT_SUPPORTED;
+         else *out = (Utilization){self->use, 0};
+     })
+
+CALL(nvmlDeviceGetCudaComputeCapability, device, 1, (nvmlDevice_t device, int *major, int *minor),
+     { *major = self->major; *minor = self->minor; })
+
+CALL(nvmlDeviceGetAttributes_v2, device, 1, (nvmlDevice_t device, Attributes *out),
+     {
+         if (!device->instance) code = NOT_SUPPORTED;
+         else *out = attributes_of(self, device->instance);
+     })

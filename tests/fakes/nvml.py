@@ -30,22 +30,36 @@ class FakeProcess:
     """A process on a GPU that uses `sm_percent` of it.
 
     Either `pid`, always there, or `pid_file`: a file that some process will write its PID to; it is on the
-    GPU from then on until it is dead and reaped.
+    GPU from then on until it is dead and reaped. `host_pid` is its number in the utilisation call, which
+    knows no PID namespaces. `instance` is the number of its MIG instance, from 1.
     """
 
     pid: int | None = None
     pid_file: str | os.PathLike[str] = ""
     sm_percent: int = 0
+    host_pid: int = 0
+    instance: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mig:
+    """A MIG instance of so many of the board's seven slices."""
+
+    uuid: str
+    slices: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FakeGpu:
-    """One GPU. Its counter is `power_w` x the monotonic clock, in steps of `refresh_s`.
+    """One GPU. Its counter is `power_w` x the monotonic clock since `counts_from_s`, in steps of `refresh_s`.
 
     `load_w` comes on top while any of `processes` is there. `average_w` is what the averaging power calls
-    say (default `power_w`). From `lost_at_s` (of the monotonic clock) on the GPU is lost. `errors` are
-    nvmlReturn_t by call, `field186` and `field185` among the names; `has_counter=False` is short for the
-    energy call not being supported. A GPU with `instances` (MIG UUIDs) is in MIG mode.
+    say (default `power_w`), `module_w` what the power fields say in the module's scope (0: no such scope).
+    `use_percent` is its utilisation. From `lost_at_s` (of the monotonic clock) on the GPU is lost; handles
+    from before the last of its `returns` are lost for good. `errors` are nvmlReturn_t by call, `field186`,
+    `field185`, `field186.1` (module) and `nvmlDeviceGetHandle` (by index or UUID) among the names;
+    `has_counter=False` is short for the energy call not being supported, `has_power=False` for all power
+    calls. A GPU with `instances` is in MIG mode.
     """
 
     name: str = "NVIDIA H100 80GB HBM3"
@@ -53,11 +67,17 @@ class FakeGpu:
     power_w: float = 300.0
     load_w: float = 0.0
     average_w: float | None = None
+    module_w: float = 0.0
     limit_w: float = 700.0
     refresh_s: float = 0.1
     has_counter: bool = True
+    has_power: bool = True
+    use_percent: int = 0
+    capability: tuple[int, int] = (9, 0)
     lost_at_s: float | None = None
-    instances: Sequence[str] = ()
+    returns: int = 0
+    counts_from_s: float = 0.0
+    instances: Sequence[Mig] = ()
     processes: Sequence[FakeProcess] = ()
     errors: Mapping[str, int] = field(default_factory=dict)
 
@@ -111,23 +131,32 @@ def _device_lines(index: int, gpu: FakeGpu) -> list[str]:
     errors = dict(gpu.errors)
     if not gpu.has_counter:
         errors.setdefault("nvmlDeviceGetTotalEnergyConsumption", NOT_SUPPORTED)
-    lines = [
-        f"device {gpu.uuid or uuid_of(index)}",
-        f"name {gpu.name}",
-        f"power_w {gpu.power_w!r}",
-        f"average_w {average_w!r}",
-        f"load_w {gpu.load_w!r}",
-        f"limit_w {gpu.limit_w!r}",
-        f"refresh_ms {gpu.refresh_s * 1000!r}",
-    ]
-    if gpu.lost_at_s is not None:
-        lines.append(f"lost_at_s {gpu.lost_at_s!r}")
-    lines += [f"mig {uuid}" for uuid in gpu.instances]
+    if not gpu.has_power:
+        for call in ("field186", "field185", "nvmlDeviceGetPowerUsage"):
+            errors.setdefault(call, NOT_SUPPORTED)
+    facts = {
+        "name": gpu.name,
+        "power_w": gpu.power_w,
+        "average_w": average_w,
+        "module_w": gpu.module_w,
+        "load_w": gpu.load_w,
+        "limit_w": gpu.limit_w,
+        "refresh_ms": gpu.refresh_s * 1000,
+        "use": gpu.use_percent,
+        "capability": f"{gpu.capability[0]} {gpu.capability[1]}",
+        "returns": gpu.returns,
+        "counts_from_s": gpu.counts_from_s,
+        "lost_at_s": gpu.lost_at_s,
+    }
+    lines = [f"device {gpu.uuid or uuid_of(index)}"]
+    lines += [f"{name} {value}" for name, value in facts.items() if value is not None]
+    lines += [f"mig {part.slices} {part.uuid}" for part in gpu.instances]
     for process in gpu.processes:
+        where = f"{process.sm_percent} {process.host_pid} {process.instance}"
         if process.pid is not None:
-            lines.append(f"process {process.pid} {process.sm_percent}")
+            lines.append(f"process {process.pid} {where}")
         else:
-            lines.append(f"process_file {process.sm_percent} {os.fspath(process.pid_file)}")
+            lines.append(f"process_file {where} {os.fspath(process.pid_file)}")
     return lines + _failures(errors)
 
 

@@ -233,7 +233,11 @@ def estimated() -> Run:
                 "estimated", what="CPU and memory", remedy="run on bare metal: a VM has no energy counters"
             ),
             notice("stolen_time", share=0.07),
-            notice("coverage", reason="perf was refused and a parent ignores SIGCHLD"),
+            notice(
+                "coverage",
+                reason="perf was refused and a parent ignores SIGCHLD",
+                remedy="allow perf: sudo sysctl kernel.perf_event_paranoid=2",
+            ),
             notice("short_run", duration_s=0.3),
             notice("short_run", duration_s=0.2),
             notice("unknown_variable", name="EMT_STOR", remedy="did you mean EMT_STORE?"),

@@ -185,6 +185,105 @@ def test_a_part_whose_package_is_locked_is_not_taken_for_the_package(tmp_path: P
     assert core.within is None
 
 
+def test_the_memory_of_a_locked_package_counts_all_the_same(tmp_path: Path) -> None:
+    zones = (
+        Zone(faults=LOCKED),
+        Zone(folder="intel-rapl:0:0", name="core"),
+        Zone(folder="intel-rapl:0:1", name="dram"),
+    )
+    channels = by_id(opened(tmp_path, *zones))
+    assert {id: bool(c.dropped) for id, c in channels.items()} == {"cpu0/core": True, "cpu0/dram": False}
+
+
+def test_parts_of_a_package_without_a_counter_lie_within_its_mmio_twin(tmp_path: Path) -> None:
+    zones = (
+        Zone(),
+        Zone(folder="intel-rapl:0:0", name="core"),
+        Zone(folder="intel-rapl:0:1", name="dram"),
+        Zone(folder="intel-rapl-mmio:0"),
+    )
+    machine = SimulatedMachine(tmp_path, zones=zones, clock=Clock()).machine
+    (tmp_path / "sys/class/powercap/intel-rapl:0/energy_uj").unlink()
+
+    def open_file(path: str):
+        if path.endswith("/intel-rapl:0/energy_uj"):
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+        return machine.open_file(path)
+
+    sensor = open_powercap(Machine(machine.root, open_file=open_file))
+    channels = by_id(sensor)
+    assert {id: (c.within, c.dropped) for id, c in channels.items()} == {
+        "cpu0/package": (None, ""),
+        "cpu0/core": ("cpu0/package", ""),
+        "cpu0/dram": (None, ""),
+    }
+    assert "mmio" in channels["cpu0/package"].source
+    assert sensor.unreadable == ()
+
+
+def test_mmio_twins_of_sub_zones_are_mirrors_too(tmp_path: Path) -> None:
+    zones = (
+        Zone(),
+        Zone(folder="intel-rapl:0:0", name="dram"),
+        Zone(folder="intel-rapl-mmio:0", start_uj=10**9),
+        Zone(folder="intel-rapl-mmio:0:0", name="dram", start_uj=10**9),
+    )
+    channels = by_id(opened(tmp_path, *zones))
+    assert [id for id, c in channels.items() if not c.dropped] == ["cpu0/package", "cpu0/dram"]
+    assert channels["cpu0/dram-mmio"].dropped == "mirror of cpu0/dram"
+
+
+def test_two_sockets_with_a_mirror_each_keep_their_own(tmp_path: Path) -> None:
+    zones = [
+        Zone(folder=f"{control}:{n}", name=f"package-{n}", start_uj=start_uj)
+        for control, start_uj in (("intel-rapl", 0), ("intel-rapl-mmio", 10**10))
+        for n in (0, 1)
+    ]
+    channels = by_id(opened(tmp_path, *zones))
+    assert {id: c.dropped for id, c in channels.items() if c.dropped} == {
+        "cpu0/package-mmio": "mirror of cpu0/package",
+        "cpu1/package-mmio": "mirror of cpu1/package",
+    }
+
+
+def test_two_psys_of_dies_are_one_platform(tmp_path: Path) -> None:
+    """The kernel numbers psys by the package: the second die of package 0 has a psys-0."""
+    zones = (
+        Zone(folder="intel-rapl:0", name="psys", start_uj=10**10),
+        Zone(folder="intel-rapl:1", name="psys-0", start_uj=2 * 10**10),
+        Zone(folder="intel-rapl:2", name="package-0"),
+    )
+    channels = by_id(opened(tmp_path, *zones))
+    platforms = [c for c in channels.values() if c.is_platform]
+    assert [c.within for c in platforms] == [None, "node/psys"]
+    assert channels["cpu0/package"].within == "node/psys"
+
+
+def test_amds_core_zone_is_one_core_and_counts_nothing(tmp_path: Path) -> None:
+    zones = (Zone(), Zone(folder="intel-rapl:0:0", name="core", power=constant(9000)))
+    machine = SimulatedMachine(tmp_path, zones=zones, cpu_model="AMD EPYC 7763 64-Core Processor").machine
+    channels = by_id(open_powercap(machine))
+    assert "one core" in channels["cpu0/core"].dropped
+    assert not channels["cpu0/package"].dropped
+
+
+@pytest.mark.parametrize(
+    ("range_uj", "step_j"),
+    [
+        (262_143_328_850, 2**-14),
+        (65_532_610_987, 2**-16),
+        (4_294_967_295_000_000, 1.0),
+        (None, 61e-6),
+        (200_000_000, 61e-6),
+        (2**63 - 1, 61e-6),
+    ],
+    ids=["Intel", "AMD", "psys of Sapphire Rapids", "unknown", "too small", "too large"],
+)
+def test_a_step_follows_from_the_range(tmp_path: Path, range_uj: int | None, step_j: float) -> None:
+    (channel,) = opened(tmp_path, Zone(range_uj=range_uj)).channels
+    assert channel.resolution_j == pytest.approx(step_j, rel=1e-3)
+
+
 def test_a_zone_of_an_unknown_name_is_shown_but_not_counted(tmp_path: Path) -> None:
     zones = (Zone(), Zone(folder="intel-rapl:7", name="Mystery Rail"))
     channels = by_id(opened(tmp_path, *zones))
@@ -209,7 +308,8 @@ def test_zones_without_a_counter_are_as_good_as_none(tmp_path: Path) -> None:
 def test_the_plain_facts_of_a_channel(tmp_path: Path) -> None:
     channel = by_id(opened(tmp_path, *CLIENT))["cpu0/core"]
     assert (channel.kind, channel.provenance, channel.unit) == ("counter", "measured", 1e-6)
-    assert (channel.resolution_j, channel.update_period_s) == (61e-6, 1e-3)
+    assert channel.resolution_j == pytest.approx(2**-14, rel=1e-4)
+    assert channel.update_period_s == 1e-3
     assert channel.range_raw == INTEL_RANGE_UJ
 
 

@@ -411,12 +411,12 @@ def test_stolen_time_is_taken_out_of_what_perf_says(kernel: Kernel, monkeypatch:
         def seconds(self) -> float:
             return 5.0
 
-    now_s = 0.0
+    now_s = 1.0  # at 0 the file would count nothing
     monkeypatch.setattr(time, "monotonic", lambda: now_s)
     monkeypatch.setattr(linux, "TaskClock", Clock)
     meter = CpuMeter(Machine("/simulated", open_file=Stolen), Tree(kernel.fork(ME)), use_perf=True)
     meter.begin()
-    now_s = 5.0
+    now_s = 6.0
     assert meter.read().machine_s == pytest.approx(4.0)
     assert meter.finish(0.0).witnesses["perf"] == pytest.approx(4.0)
 

@@ -1,21 +1,28 @@
 """NVIDIA GPUs through NVML (libnvidia-ml.so.1, by way of `pynvml`): finding, opening and refusing.
 
-The GPUs themselves are in `gpu`, which is imported only where there is a driver: most machines
-have none, and every run asks.
+What comes after that is in `opening` and `gpu`, imported only where there is a driver: most machines have
+none, and every run asks.
 
 Data sheet
 - Energy counter (Volta and newer): millijoules since the driver was loaded, 64 bits, no wrap. It moves in
-  steps of 20 to 100 ms, so either edge of a run carries up to one step of power. Accuracy as stated by the
-  maker: +-5 %.
+  steps of 20 to 100 ms, so either edge of a run carries up to one step of power, unless it is read just after
+  a step. Accuracy as stated by the maker: +-5 %.
+- Beside it a power reading is kept (`gpu0/power`), which counts for nothing and is compared with it.
 - Without that counter (Pascal and older, most vGPUs) power is integrated: the instantaneous field (186),
-  else the average over 1 s (185), else `nvmlDeviceGetPowerUsage`. The sensor behind it is awake for a part
-  of the time only (25 of every 100 ms on A100 and H100), so bursts are missed.
-- GH200: counter and limit are the whole module's, Grace CPU and its memory included (domain `module`).
-  On GB200 they are the GPU's, and the CPU is seen by the ACPI power meter.
-- MIG: energy and power belong to the board; instances have none of their own.
-- Processes: SM share by PID, averaged since the last question; not on MIG, WSL2 and old drivers. The PIDs
-  are the host's: inside a container with its own PID namespace they do not match.
+  else the average over 1 s (185), else `nvmlDeviceGetPowerUsage`, which tells the moment up to GA100 and the
+  mean of a second from GA10x on. Drivers before 530 have no such fields. The sensor behind it is awake for a
+  part of the time only (25 of every 100 ms on A100 and H100), so bursts are missed.
+- Without any of these (old GeForce, some vGPUs, WSL2) a model by TDP and utilisation: `data.gpu_power`.
+- GH200: counter and limit are the whole module's, Grace CPU and its memory included (domain `module`); power
+  fields tell the GPU (scope 0) or the module (scope 1). On GB200 all are the GPU's, and the CPU is seen by
+  the ACPI power meter.
+- MIG: energy and power belong to the board; instances have none of their own, nor a utilisation. Shares go
+  by their compute slices (`mig`).
+- Processes: SM share by PID, averaged since the last question; not on MIG, WSL2 and old drivers. Whose PIDs
+  they are inside a PID namespace is told in `users`.
+- A GPU that is lost (fallen off the bus, reset) is asked for again by its UUID every second.
 - Rights: read and write on /dev/nvidiactl and /dev/nvidiaN, as for CUDA itself.
+- Sources: nvml.h and the NVML API reference of R580; "Part-time power measurements", SC24; zeus #172.
 
 CUDA_VISIBLE_DEVICES is honoured with CUDA's rules (see `visible.cuda_visible`). Its indices are taken in
 NVML's order, which is the PCI bus order, among the GPUs that this process may open; CUDA itself counts
@@ -59,7 +66,7 @@ HINT_BROKEN = "`nvidia-smi` should meet the same fault; `sudo dmesg | grep -iE '
 
 
 def open_nvml(machine: Machine) -> NvmlSensor:
-    """The visible NVIDIA GPUs, one channel each.
+    """The visible NVIDIA GPUs: a channel that counts for each, and one that checks it where there are two.
 
     pynvml is imported only once the library has been loaded. In a simulated machine the library counts
     only where it lies under the root (/usr/lib).
@@ -78,10 +85,10 @@ def open_nvml(machine: Machine) -> NvmlSensor:
         raise _refusal(error) from None
     with ExitStack() as undo:
         undo.callback(shut_down, nvml)
-        from emt_cli.sensors.nvml.gpu import open_gpus
+        from emt_cli.sensors.nvml.opening import open_gpus
 
         try:
-            sensor = open_gpus(nvml, setting, machine.environ.get("CUDA_DEVICE_ORDER", ""))
+            sensor = open_gpus(nvml, machine)
         except nvml.NVMLError as error:
             raise _refusal(error) from None
         undo.pop_all()

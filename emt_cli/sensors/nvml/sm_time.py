@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -96,18 +95,6 @@ class Shares:
             else:
                 return found
         raise self._nvml.NVMLError(_INSUFFICIENT_SIZE)
-
-
-def running(nvml: ModuleType, handle: Any) -> list[int]:
-    """PIDs that hold a compute or graphics context, as far as the driver tells."""
-    pids: dict[int, None] = {}
-    for kind in ("Compute", "Graphics"):
-        for version in ("v3", "v2"):  # v2: drivers before 510
-            with suppress(nvml.NVMLError):
-                found = getattr(nvml, f"nvmlDeviceGet{kind}RunningProcesses_{version}")(handle)
-                pids.update((process.pid, None) for process in found)
-                break
-    return list(pids)
 
 
 def _wall_us() -> int:
