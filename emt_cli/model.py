@@ -283,6 +283,8 @@ class DeviceUse(Value):
     """PID 0: somebody of whom no more is known."""
     slice_share: float | None = None
     """The tree's part of a divided device (MIG), by the slices of the instances in use; None: not divided."""
+    sees_others: bool = True
+    """False where users of other accounts are out of sight: what they used looks like the tree's."""
 
 
 class Settings(Value):

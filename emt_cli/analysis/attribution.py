@@ -233,8 +233,14 @@ def share_of_device(use: DeviceUse | None, *, sees_pids: bool = True) -> tuple[f
     that is divided by MIG by the slices of the instances, of which nobody knows what each of them drew.
     Where the driver cannot tell processes apart (PID 0), or tells PIDs that mean nothing here (in a container
     they may be the host's), the whole device is attributed, and a notice says so. Compute-unit time that is
-    zero for everybody was not told: the driver averages over about a second.
+    zero for everybody was not told: the driver averages over about a second. Where other accounts' users are
+    out of sight, the share is an upper bound.
     """
+    share, low, high, rule = _share_by_users(use, sees_pids=sees_pids)
+    return share, low if use is None or use.sees_others else 0.0, high, rule
+
+
+def _share_by_users(use: DeviceUse | None, *, sees_pids: bool) -> tuple[float, float, float, str]:
     if use is None or (use.other_pids and not use.tree_pids and not sees_pids):
         return 1.0, 0.0, 1.0, "whole_device_unknown"
     if use.slice_share is not None and 0 < use.slice_share < 1:

@@ -25,8 +25,10 @@ _TRIM = 0.2
 """Share cut off at either end: the usual compromise (Wilcox, Robust Estimation, 2012, section 4.1)."""
 _FEWEST_TO_TRIM = 6
 """Of five values three would be left, whose Winsorized variance is too often too small."""
-_FEWEST_WITH_SCATTER = 3
-"""Two values often lie close together by chance: with them Welch's t lets 8 % through against ten."""
+_FEWEST_UNPAIRED = 3
+"""With fewer on a side no verdict: one of two values in five would be an outlier where one in ten is."""
+_FEW = 5
+"""Fewer values may lie close together by chance, and Welch's t would be too sure (5 % with 3 against 20)."""
 _ROUNDING = 1e-12
 """Ratios this near to 1 differ by the arithmetic alone, as 0.1 + 0.2 does from 0.3."""
 _LARGEST_LOG_RATIO = 700.0
@@ -58,8 +60,8 @@ def difference(a: Iterable[float], b: Iterable[float], *, pairs: bool, level: fl
     Tukey & McLaughlin (Sankhya A 25, 1963) over their 20 % trimmed mean. Without pairs, Welch's t
     (Biometrika 34, 1947), with a far outlier Yuen's (Biometrika 61, 1974); neither is proof against drift.
 
-    One or two values borrow the others' scatter (Student's pooled t). A single value gets an interval, but
-    no verdict: it may be an outlier itself, and nothing could tell. One against one gets neither.
+    One or two values without pairs borrow the others' scatter (Student's pooled t). They get an interval,
+    but no verdict: they may be outliers themselves, and nothing could tell. One against one gets neither.
 
     A smaller `level` serves several comparisons at once (Bonferroni: LEVEL / how many; `holm` finds more).
     Values without any scatter (a coarse counter, a model) differ significantly if they differ at all: the
@@ -80,7 +82,7 @@ def difference(a: Iterable[float], b: Iterable[float], *, pairs: bool, level: fl
         relative=_ratio_less_one(change.mean),
         low=_ratio_less_one(change.mean - half),
         high=_ratio_less_one(change.mean + half),
-        is_significant=p <= level and min(len(logs_a), len(logs_b)) > 1,
+        is_significant=p <= level and (pairs or min(len(logs_a), len(logs_b)) >= _FEWEST_UNPAIRED),
         p=p,
         method=method,
     )
@@ -109,11 +111,14 @@ def _of_pairs(ratios: list[float]) -> tuple[Method, Center]:
 
 
 def _of_two(a: list[float], b: list[float]) -> tuple[Method, Center]:
-    if min(len(a), len(b)) < _FEWEST_WITH_SCATTER:
+    few = min(len(a), len(b))
+    if few < _FEWEST_UNPAIRED:
         return "pooled t", _pooled(a, b)
     cut_a, cut_b = _to_cut(a), _to_cut(b)
     if not cut_a and not cut_b:
-        return "Welch t", _change(center(a), center(b))
+        welch = _change(center(a), center(b))
+        least = _pooled(a, b).squared_error if few < _FEW else 0.0
+        return "Welch t", welch._replace(squared_error=max(welch.squared_error, least))
     # trimmed on both sides: what is compared must be the same thing
     return "Yuen t", _change(center(a, cut=_cut_of(a)), center(b, cut=_cut_of(b)))
 

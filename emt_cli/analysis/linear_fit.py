@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
+from emt_cli.analysis.statistics import checked
 from emt_cli.analysis.student import critical
 from emt_cli.values import Value
 
@@ -48,17 +49,16 @@ class Fit(Value):
 
 
 def fit(x: Sequence[float], y: Sequence[float]) -> Fit:
-    """The line through windows in the order of time; ValueError for fewer than three or all at one x.
+    """The line through windows in the order of time; ValueError for fewer than three, all at one x, or NaN.
 
     The interval is Student's t with n - 2 degrees of freedom (Draper & Smith, Applied Regression Analysis,
     3rd ed. 1998, section 1.4). Neighbouring windows resemble each other (heat, phases of the program), so
     it is widened by sqrt((1 + r) / (1 - r)), r the residuals' correlation with the next where positive: the
     effective number of values of a first-order process (Bayley & Hammersley, JRSS Supplement 8, 1946).
     """
+    x, y = checked(x), checked(y)
     if len(x) != len(y):
         raise ValueError(f"as many x as y: {len(x)}, {len(y)}")
-    if not all(math.isfinite(each) for each in (*x, *y)):
-        raise ValueError("not a finite number")
     line = _line(x, y) if len(x) >= 3 else None
     if line is None:
         raise ValueError("a line needs three windows or more, at different x")
@@ -108,7 +108,9 @@ def why_unsound(line: Fit) -> str | None:
         return f"the load explains {line.r2:.0%} of the power's variance only, {LEAST_R2:.0%} are needed"
     if line.intercept_high - line.intercept > WIDEST * allowed:
         return f"the idle power is known to {(line.intercept_high - line.intercept) / allowed:.0%} only"
-    if line.intercept_bent is None or abs(line.intercept_bent - line.intercept) > MOST_BENT * allowed:
+    if line.intercept_bent is None:
+        return "only two loads were seen, between which a bend would not show"
+    if abs(line.intercept_bent - line.intercept) > MOST_BENT * allowed:
         return "power against load is bent, so a line does not meet the idle power"
     return None
 

@@ -138,8 +138,9 @@ def _facts(seen: Sequence[Seen], opened: Opened) -> Iterator[tuple[str, str]]:
         if notice.hint and notice.hint not in told:
             told.add(notice.hint)
             yield "", f"-> {clean(notice.hint)}"
-    for index, (name, reason) in enumerate(opened.absent):
-        yield "" if index else "not here", clean(f"{name}: {reason}")
+    if opened.absent:
+        names = ", ".join(name for name, _ in opened.absent)
+        yield "not here", clean(f"{names} (--format json says why)")
 
 
 # --- for programs -----------------------------------------------------------------------------------

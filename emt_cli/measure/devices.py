@@ -24,6 +24,7 @@ class DeviceShares:
     total_s: dict[str, float | None] = field(default_factory=dict)
     tree_pids: dict[str, set[int]] = field(default_factory=dict)
     other_pids: dict[str, set[int]] = field(default_factory=dict)
+    sees_others: bool = True
     parts: dict[str, dict[str, DevicePart]] = field(default_factory=dict)
     """Of divided devices, by name; the empty name is all that cannot be seen from here."""
 
@@ -54,6 +55,7 @@ class DeviceShares:
                 tree_pids=tuple(sorted(self.tree_pids.get(device, ()))),
                 other_pids=tuple(sorted(self.other_pids.get(device, ()))),
                 slice_share=slice_share(self.parts[device]) if device in self.parts else None,
+                sees_others=self.sees_others,
             )
             for device in sorted(self.devices)
         )

@@ -181,7 +181,7 @@ class SensorLoop(Loop):
         self.meters = self._new_meters()
         counted = {c.device for c in sensor.channels if not c.dropped}
         devices = counted if isinstance(sensor, SharesDevices) else set()
-        self.shares = DeviceShares(is_of_tree, devices)
+        self.shares = DeviceShares(is_of_tree, devices, sees_others=getattr(sensor, "sees_others", True))
         self._offset = offset
         self._wakeup_s = min(
             (m.longest_step_s / 2 for m in self.meters if m.longest_step_s is not None), default=inf

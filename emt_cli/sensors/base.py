@@ -52,7 +52,8 @@ class SharesDevices(Protocol):
     """A sensor that can also tell which process used its devices.
 
     It is asked once a second, or every `usage_period_s` where it has that: a process that is gone when it
-    is told of for the first time cannot be told from a stranger's.
+    is told of for the first time cannot be told from a stranger's. `sees_others` is False where it sees the
+    users of this account alone; without the attribute it sees all.
     """
 
     def usage(self) -> Sequence[GpuUse]: ...

@@ -87,9 +87,14 @@ def _named(numbers: Mapping[str, int], prefix: str) -> dict[str, int]:
     return {key[len(prefix) :]: number for key, number in numbers.items() if key.startswith(prefix)}
 
 
+def sees_others() -> bool:
+    """Whether the users of other accounts are seen: the kernel shows their files to root alone."""
+    return os.geteuid() == 0
+
+
 def unseen() -> str:
     """Which users of a GPU are out of sight, as a note on its channel; empty where none is."""
-    if os.geteuid() == 0:
+    if sees_others():
         return ""
     return "the GPU's users of other accounts are not seen: what they use counts as the command's"
 

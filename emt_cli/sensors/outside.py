@@ -23,6 +23,9 @@ _REMEMBERED = 16
 
 Found = list[tuple[str, str, str]]
 
+_OPTIONAL = ("unreadable", "remedy", "usage_period_s", "sees_others")
+"""What a sensor may have beyond the protocols, and the rest of emt asks for by `getattr`."""
+
 
 class Guarded:
     """A sensor of another package, held to the contract: what it raises becomes gaps, and so does a wrong
@@ -37,6 +40,9 @@ class Guarded:
         if not all(isinstance(channel, Channel) for channel in self.channels):
             raise TypeError(f"the channels of {sensor.name} are no emt_cli.model.Channel")
         self.process_ids = tuple(sensor.process_ids) if isinstance(sensor, StartsProcesses) else ()
+        for name in _OPTIONAL:
+            if hasattr(sensor, name):
+                setattr(self, name, getattr(sensor, name))
         if isinstance(sensor, SharesDevices):
             self._usage = sensor.usage
             self.usage = self._guarded_usage

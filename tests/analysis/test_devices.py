@@ -134,3 +134,8 @@ def test_cpu_and_gpu_add_up_each_by_its_own_rule() -> None:
     assert energy.machine_j == pytest.approx(200.0)
     assert energy.attributed_j == pytest.approx(50.0 + 75.0)
     assert energy.active_j is None
+
+
+def test_where_other_accounts_are_out_of_sight_the_share_is_an_upper_bound() -> None:
+    use = DeviceUse(device="gpu0", tree_busy_s=2.0, total_busy_s=2.0, tree_pids=(7,), sees_others=False)
+    assert share_of_device(use) == (1.0, 0.0, 1.0, "whole_device")

@@ -20,7 +20,7 @@ from emt_cli.sensors.amd.binding import (
 )
 from emt_cli.sensors.amd.cards import DRIVER, Card, Feed, cards, leaders
 from emt_cli.sensors.base import Absent, Denied, Machine
-from emt_cli.sensors.fdinfo import LOOK_PERIOD_S, DrmUse, unseen
+from emt_cli.sensors.fdinfo import LOOK_PERIOD_S, DrmUse, sees_others, unseen
 from emt_cli.sensors.gpus import gpu_number
 from emt_cli.sensors.kfd import visible_cards
 
@@ -56,6 +56,7 @@ class AmdSensor:
         self._feeds = tuple(device.feed for device in devices)
         self._use = use
         self._is_closed = False
+        self.sees_others = sees_others()
 
     def read(self) -> list[Reading | Gap]:
         """Counter steps or watts of each GPU; a lost GPU or any other error of the library is a Gap."""

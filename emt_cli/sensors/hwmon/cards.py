@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from emt_cli.model import Gap, GpuUse, Reading
 from emt_cli.sensors.base import Absent, Machine
-from emt_cli.sensors.fdinfo import LOOK_PERIOD_S, DrmUse, unseen
+from emt_cli.sensors.fdinfo import LOOK_PERIOD_S, DrmUse, sees_others, unseen
 from emt_cli.sensors.gpus import gpu_number
 from emt_cli.sensors.hwmon.chips import AMD, MI300A, TILE, Chip
 from emt_cli.sensors.hwmon.opening import open_chips
@@ -25,6 +25,7 @@ class Cards(Hwmon):
     def __init__(self, parts: Parts, machine: Machine, devices: Mapping[str, str]) -> None:
         super().__init__(NAME, parts)
         self._use = DrmUse(machine, devices)
+        self.sees_others = sees_others()
 
     def read(self) -> list[Reading | Gap]:
         readings = super().read()
