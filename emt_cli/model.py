@@ -287,6 +287,33 @@ class DeviceUse(Value):
     """False where users of other accounts are out of sight: what they used looks like the tree's."""
 
 
+class Work(Value):
+    """What a run got done, in the user's own unit: 50,000 images."""
+
+    amount: float
+    unit: str
+
+
+class Execution(Value):
+    """One of the executions of a repeated run, on the run's own time line, where they follow each other.
+
+    The raw part is what its own meters and witnesses saw; the joules are results, as in `Energy`.
+    """
+
+    start_s: float
+    duration_s: float
+    exit: Exit = Exit()
+    observed: tuple[Observed, ...] = ()
+    cpu_time: CpuTime = CpuTime()
+    devices: tuple[DeviceUse, ...] = ()
+    machine_j: float | None = None
+    attributed_j: float | None = None
+    low_j: float | None = None
+    high_j: float | None = None
+    active_j: float | None = None
+    idle_share_j: float | None = None
+
+
 class Settings(Value):
     """What the user chose that changes results rather than readings; kept so that they can be recomputed."""
 
@@ -296,6 +323,8 @@ class Settings(Value):
     """None: `reserved` where CPUs are reserved for the job, else `busy`."""
     idle_w: dict[str, float] = field(default_factory=dict)
     """Known idle power by channel id."""
+    idle_w_source: str = "configured"
+    """How it came to be known: configured, calibrated (and when), measured before the run, or fitted."""
     reserved_cpus: float | None = None
     pue: float = 1.0
     pue_source: str = "default"
@@ -453,6 +482,9 @@ class Run(Value):
     suspended_s: float = 0.0
     paused_s: float = 0.0
     settings: Settings = Settings()
+    work: Work | None = None
+    executions: tuple[Execution, ...] = ()
+    """Of a repeated run: its executions, and `duration_s`, `observed` and `cpu_time` are their sums."""
     grid: Grid | None = None
     notices: tuple[Notice, ...] = ()
     samples: Iterable[Sample] = ()

@@ -12,7 +12,13 @@ def complete(run: Run) -> Run:
     from emt_cli.analysis import carbon, cautions
     from emt_cli.analysis.energy import account
 
-    energy, attribution, curve = account(run)
+    if run.executions:
+        from emt_cli.analysis.executions import account_each
+
+        energy, attribution, curve, executions = account_each(run)
+        run = replace(run, executions=executions)
+    else:
+        energy, attribution, curve = account(run)
     run = replace(run, energy=energy, attribution=attribution, curve=curve)
     grams = None if run.grid is None else carbon.account(energy, run.grid, run.settings)
     run = replace(run, carbon=grams)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import threading
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
 from emt_cli.commands import choosing
+from emt_cli.commands.execution import Order, Plan, draft_of, in_shell, keep, keeping_of, measure, results_of
 from emt_cli.config import Config, keys, load_here
 from emt_cli.errors import UsageError
-from emt_cli.model import Exit, Notice, Run, Sampling, Settings
+from emt_cli.model import Exit, Run
 from emt_cli.sensors.base import Machine
 
 if TYPE_CHECKING:
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
     from emt_cli.commands.keeping import Keeping
     from emt_cli.measure.session import MeasuringFault
     from emt_cli.measure.systems import System
-    from emt_cli.sensors import Opened
-    from emt_cli.sensors.base import Sensor
 
 app = typer.Typer(add_completion=False)
 
@@ -120,6 +117,39 @@ def run(
     wait_tree: Annotated[
         bool, typer.Option("--wait-tree", help="Measure until the last descendant has ended.")
     ] = False,
+    repeat: Annotated[
+        int,
+        typer.Option(
+            "-r", "--repeat", min=1, max=100_000, metavar="N", help="Executions.", show_default=False
+        ),
+    ] = 1,
+    warmup: Annotated[
+        int,
+        typer.Option(
+            "--warmup", min=0, metavar="K", help="Executions before, unmeasured.", show_default=False
+        ),
+    ] = 0,
+    cooldown: Annotated[
+        float,
+        typer.Option(
+            "--cooldown", min=0, metavar="S", help="Seconds of rest between two.", show_default=False
+        ),
+    ] = 0.0,
+    prepare: Annotated[
+        str,
+        typer.Option(
+            "--prepare", metavar="CMD", help="A shell line before each execution.", show_default=False
+        ),
+    ] = "",
+    idle_before: Annotated[
+        float,
+        typer.Option(
+            "--idle-before", min=0, metavar="S", help="Measure idle power first.", show_default=False
+        ),
+    ] = 0.0,
+    ignore_failure: Annotated[
+        bool, typer.Option("--ignore-failure", help="Go on repeating when COMMAND fails.")
+    ] = False,
     only: choosing.Only = None,
     exclude: choosing.Exclude = None,
     opt_in: choosing.With = None,
@@ -187,29 +217,51 @@ def run(
     }
     config = load_here(flags)
     machine = context.obj or Machine()
-    words = _in_shell(command, machine.platform) if shell else command
-    draft = _draft(words, name, _tags(tag or ()), config, machine)
-    keeping = _keeping(draft, config, output or (), is_forced=force)
+    words = in_shell(command, machine.platform) if shell else command
+    order = Order(
+        command=tuple(words),
+        name=name,
+        tags=_tags(tag or ()),
+        outputs=tuple(output or ()),
+        is_forced=force,
+        user=user,
+    )
+    plan = Plan(
+        executions=repeat,
+        warmup=warmup,
+        cooldown_s=cooldown,
+        prepare=prepare,
+        idle_before_s=idle_before,
+        ignore_failure=ignore_failure,
+    )
     from emt_cli.measure.session import MeasuringFault
     from emt_cli.measure.systems import this_system
 
     system = this_system(machine.platform)
     try:
-        measured = _measure(draft, keeping, config, machine, system, user)
-        kept = _keep(_results(measured, keeping), keeping)
+        kept, keeping = (_once if plan == Plan() else _again_and_again)(order, plan, config, machine, system)
         _tell(kept, keeping, is_quiet=config[keys.QUIET], is_verbose=verbose)
-        ended = measured.exit
+        ended = kept.exit
     except MeasuringFault as fault:
         _say_fault(fault)
         ended = fault.exit
     _leave(ended, system)
 
 
-def _in_shell(command: Sequence[str], platform: str) -> list[str]:
-    """The command as one line for the system's shell."""
-    if platform == "win32":
-        return [os.environ.get("COMSPEC", "cmd.exe"), "/c", " ".join(command)]
-    return ["/bin/sh", "-c", " ".join(command)]
+def _once(order: Order, plan: Plan, config: Config, machine: Machine, system: System) -> tuple[Run, Keeping]:
+    draft = draft_of(order, config, machine)
+    keeping = keeping_of(draft, order, config)
+    measured = measure(draft, keeping, order, config, machine, system)
+    return keep(results_of(measured, keeping), keeping), keeping
+
+
+def _again_and_again(
+    order: Order, plan: Plan, config: Config, machine: Machine, system: System
+) -> tuple[Run, Keeping]:
+    from emt_cli.commands.repeating import measure_repeatedly, progress_on
+
+    progress = progress_on(None if config[keys.QUIET] else sys.stderr)
+    return measure_repeatedly(order, plan, config, machine, system, progress)
 
 
 def _tags(words: Sequence[str]) -> dict[str, str]:
@@ -220,150 +272,6 @@ def _tags(words: Sequence[str]) -> dict[str, str]:
             raise UsageError(f"-t {word}: a tag is KEY=VALUE", hint="for example -t model=resnet50")
         found[key] = value
     return found
-
-
-def _draft(command: list[str], name: str, tags: dict[str, str], config: Config, machine: Machine) -> Run:
-    """The run as far as it is known before anything was started."""
-    from datetime import datetime, timezone
-
-    from emt_cli import host
-    from emt_cli.analysis.carbon import find_grid
-    from emt_cli.store.library import new_id
-
-    started = datetime.now(timezone.utc)
-    facts = host.facts(machine.text, os.environ)
-    return Run(
-        id=new_id(started, command),
-        command=tuple(command),
-        started_at=started.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        host=facts,
-        sampling=Sampling(frequency_hz=config[keys.FREQUENCY]),
-        name=name,
-        tags=tags,
-        job=host.job(os.environ),
-        recorder_pid=os.getpid(),
-        settings=Settings(
-            scope=config[keys.SCOPE],
-            total=config[keys.TOTAL],
-            idle_policy=config[keys.IDLE_POLICY],
-            idle_w=dict(config[keys.IDLE_W]),
-            reserved_cpus=host.reserved_cpus(machine.text, os.environ, facts.cpu_count),
-            pue=config[keys.PUE],
-            pue_source=config.source(keys.PUE),
-        ),
-        grid=find_grid(
-            location=config[keys.LOCATION],
-            location_source=config.source(keys.LOCATION),
-            intensity=config[keys.INTENSITY],
-            intensity_source=config.source(keys.INTENSITY),
-            timezone=facts.timezone,
-        ),
-        notices=config.notices,
-    )
-
-
-def _keeping(draft: Run, config: Config, outputs: Sequence[str], *, is_forced: bool) -> Keeping:
-    from emt_cli.commands.keeping import Keeping, store_of
-
-    store = store_of(config) if config[keys.STORE_ENABLED] else None
-    return Keeping(draft, outputs, store=store, force=is_forced, max_samples=config[keys.MAX_SAMPLES])
-
-
-def _measure(
-    draft: Run, keeping: Keeping, config: Config, machine: Machine, system: System, user: str | None
-) -> Run:
-    """Run the command; its raw record. Any error but a MeasuringFault means that it has not started."""
-    from emt_cli.measure.session import MeasuringFault, Options, record
-
-    becoming = None
-    if user is not None:
-        from emt_cli.measure.users import find_user
-
-        becoming = find_user(user)
-
-    def open_sensors() -> tuple[Sequence[Sensor], Sequence[Notice]]:
-        from emt_cli.sensors import open_available
-
-        wishes = choosing.wishes_of(config)
-        opened = open_available(machine, replay=config[keys.REPLAY], wishes=wishes)
-        if config[keys.REQUIRE] is not None:
-            _require_measured(opened, config)
-        return opened.sensors, opened.notices
-
-    try:
-        return record(
-            draft,
-            system=system,
-            machine=machine,
-            open_sensors=open_sensors,
-            open_observer=keeping.open,
-            options=Options(
-                frequency_hz=config[keys.FREQUENCY],
-                use_perf=config[keys.PERF],
-                use_cgroup=config[keys.CGROUP],
-                wait_tree=config[keys.WAIT_TREE],
-            ),
-            user=becoming,
-        )
-    except MeasuringFault:
-        raise
-    except BaseException:
-        keeping.discard()
-        raise
-
-
-def _require_measured(opened: Opened, config: Config) -> None:
-    """Raises LaunchError where what counts would be estimated."""
-    from emt_cli.analysis.cover import counted, is_measured
-    from emt_cli.errors import LaunchError
-
-    channels = [channel for sensor in opened.sensors for channel in sensor.channels]
-    total = config[keys.TOTAL]
-    if is_measured(channels, total):
-        return
-    ids = counted(channels, total)
-    told = [f"{c.id} {c.provenance}" for c in channels if c.id in ids]
-    for sensor in opened.sensors:
-        sensor.close()
-    raise LaunchError(
-        f"--require measured: the energy could not be measured ({', '.join(told) or 'no sensor'})",
-        hint="emt doctor says what is missing, and what to type",
-    )
-
-
-def _results(run: Run, keeping: Keeping) -> Run:
-    """The run with its results. Raises MeasuringFault once the raw record is kept: a report tries again."""
-    from emt_cli.analysis import complete
-    from emt_cli.measure.session import MeasuringFault
-
-    run = replace(run, samples=keeping.samples(run))
-    try:
-        return complete(run)
-    except Exception as fault:
-        _keep(run, keeping)
-        raise MeasuringFault(f"the results could not be worked out: {fault}", run.exit) from fault
-
-
-def _keep(run: Run, keeping: Keeping) -> Run:
-    """The run as it was written to where it belongs; a failure is said and changes no status."""
-    from emt_cli.commands import complain
-
-    results = [run]
-
-    # A thread of its own: a file system that hangs must not keep us from leaving.
-    def write() -> None:
-        results.append(keeping.keep(run))
-
-    thread = threading.Thread(target=write, name="emt-keep", daemon=True)
-    thread.start()
-    thread.join(_WRITE_LIMIT_S)
-    if thread.is_alive():
-        complain(
-            f"the record could not be written within {_WRITE_LIMIT_S:g} s", "is the file system hanging?"
-        )
-    elif keeping.failure is not None:
-        complain(str(keeping.failure), keeping.failure.hint)
-    return results[-1]
 
 
 def _tell(run: Run, keeping: Keeping, *, is_quiet: bool, is_verbose: bool) -> None:

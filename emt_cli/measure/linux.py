@@ -167,6 +167,18 @@ def ignores_sigchld(pid: int) -> bool:
     return False
 
 
+def descends_from(pid: int, ancestor: int) -> bool:
+    """Whether a process is another one or a descendant of it, as far as its parents tell."""
+    for _ in range(1000):
+        if pid == ancestor:
+            return True
+        stat = process_stat(pid)
+        if stat is None or stat.ppid == 0:
+            return False
+        pid = stat.ppid
+    return False
+
+
 def command_line(pid: int, limit: int = 4096) -> str:
     """The arguments joined by spaces; empty for a zombie or a kernel thread."""
     try:

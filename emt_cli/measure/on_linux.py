@@ -4,14 +4,15 @@ by one. The parts stand in `launch`, `signals`, `tree` and `cputime`; here they 
 from __future__ import annotations
 
 import os
+import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from emt_cli.measure import linux
 from emt_cli.measure import tree as trees
 from emt_cli.measure.cputime import CpuMeter
-from emt_cli.measure.launch import HeldChild, block_signals
+from emt_cli.measure.launch import Entry, HeldChild, block_signals
 from emt_cli.measure.signals import die_by, wait_for_exit, wait_for_orphans
 from emt_cli.model import CgroupUse, Exit
 from emt_cli.sensors.base import Machine
@@ -20,19 +21,69 @@ if TYPE_CHECKING:
     from emt_cli.measure.users import User
 
 
+_DEADLY = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT})
+_BROKEN = 125
+"""The status of a piece of work that fell over."""
+
+
 class LinuxSystem:
     """See `System`. Its methods are called in their order, each at most once."""
 
-    def __init__(self) -> None:
+    def __init__(self, entry: Entry | None = None) -> None:
         self._exit: Exit | None = None
+        self._entry = entry
 
     def enter(self) -> None:
-        self._entry = block_signals()
+        if self._entry is None:
+            self._entry = block_signals()
+
+    def again(self) -> LinuxSystem:
+        return LinuxSystem(self._entry)
+
+    def apart(self, work: Callable[[], None]) -> Exit:
+        self.enter()
+        pid = os.fork()
+        if pid == 0:
+            status = _BROKEN
+            try:
+                work()
+                status = 0
+            finally:
+                os._exit(status)
+        wait_for_exit(pid, lambda sender: linux.descends_from(sender, pid), lambda: None)
+        return exit_of(os.waitpid(pid, 0)[1])
 
     def hold(self, command: Sequence[str], user: User | None) -> HeldChild:
         self._strangers = trees.strangers()
+        assert self._entry is not None, "enter comes first"
         self._child = HeldChild(command, self._entry, user=user)
         return self._child
+
+    def run_aside(self, command: Sequence[str]) -> Exit:
+        """Apart, since a held child's release takes the command's descriptors from emt."""
+        self.enter()
+        inner = self.again()
+
+        def work() -> None:
+            inner.hold(command, None).release()
+            ended = inner.outlast()
+            if ended.signal is not None:
+                die_by(ended.signal)
+            os._exit(ended.code or 0)
+
+        return self.apart(work)
+
+    def rest(self, seconds: float) -> int | None:
+        until_s = time.monotonic() + seconds
+        while True:
+            info = signal.sigtimedwait(_DEADLY, max(0.0, until_s - time.monotonic()))
+            if info is None:
+                return None
+            if signal.getsignal(info.si_signo) != signal.SIG_IGN and info.si_signo not in self._ignored():
+                return info.si_signo
+
+    def _ignored(self) -> frozenset[int]:
+        return frozenset() if self._entry is None else frozenset(self._entry.ignored)
 
     def prepare(self) -> None:
         linux.raise_descriptor_limit()

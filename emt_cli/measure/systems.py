@@ -7,7 +7,7 @@ all is ready, and psutil looks at it (`portable`). Nothing of either is imported
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol
 
 if TYPE_CHECKING:
@@ -92,6 +92,19 @@ class System(Protocol):
 
     def reap(self) -> tuple[Exit, float]:
         """How the command ended, and its CPU seconds with those of the children that it waited for."""
+
+    def again(self) -> System:
+        """For one more command under the signals that this one has in hand."""
+
+    def apart(self, work: Callable[[], None]) -> Exit:
+        """Do a piece of work so that it leaves no thread, driver or open file behind here: on Linux in a
+        forked process, which is given the signals as the command is. `work` must not raise."""
+
+    def run_aside(self, command: Sequence[str]) -> Exit:
+        """Run a command that is not measured, and wait for it. Raises LaunchError."""
+
+    def rest(self, seconds: float) -> int | None:
+        """Do nothing for so long; the number of a signal that came meanwhile and would have ended emt."""
 
     def outlast(self) -> Exit:
         """How the command ended, after a fault of the measuring; waits for it if need be."""

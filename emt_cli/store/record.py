@@ -68,6 +68,8 @@ def encode(run: Run, files: Mapping[str, str] | None = None) -> dict[str, object
         "marks": {"count": len(run.marks), "listed": plain(run.marks[:MOST_MARKS])},
         "devices": plain(run.devices),
         "settings": plain(run.settings),
+        "work": plain(run.work),
+        "executions": plain(run.executions),
         "grid": plain(run.grid),
         "suspended_s": plain(run.suspended_s),
         "paused_s": plain(run.paused_s),

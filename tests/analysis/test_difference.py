@@ -153,6 +153,17 @@ def test_what_cannot_be_measured_cannot_be_compared(values: list[float]) -> None
         difference(values, [1.0, 2.0], pairs=True)
 
 
+def test_two_pairs_may_differ_if_they_agree_well() -> None:
+    assert difference([10.0, 10.01], [20.0, 20.03], pairs=True).is_significant
+    assert not difference([10.0, 10.01], [20.0, 23.0], pairs=True).is_significant
+
+
+def test_an_interval_that_knows_nothing_still_ends_in_numbers() -> None:
+    low, high = interval(difference([1e-90, 1e90], [1e90, 1e-90], pairs=True))
+    assert low == -1.0
+    assert 1e300 < high < math.inf
+
+
 def test_pairs_have_one_length_and_others_need_not() -> None:
     with pytest.raises(ValueError, match="one length, not 3 and 2"):
         difference([1.0, 2.0, 3.0], [1.0, 2.0], pairs=True)

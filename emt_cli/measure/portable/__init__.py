@@ -15,7 +15,7 @@ Linux runs this path in tests (`Machine(platform="darwin")`), so that all but Wi
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from emt_cli.measure.portable.child import PlannedChild
@@ -35,9 +35,10 @@ _LOOK_S = 0.1
 class PortableSystem:
     """See `System`. Its methods are called in their order, each at most once."""
 
-    def __init__(self, platform: str) -> None:
+    def __init__(self, platform: str, signals: Forwarding | Console | None = None) -> None:
+        self._platform = platform
         self._is_windows = platform == "win32"
-        self._signals: Forwarding | Console = Console() if self._is_windows else Forwarding()
+        self._signals = signals or (Console() if self._is_windows else Forwarding())
         self._job: Job | None = None
 
     def enter(self) -> None:
@@ -50,6 +51,23 @@ class PortableSystem:
             self._job = Job()
         self._child = PlannedChild(command, user, self._signals, self._job)
         return self._child
+
+    def again(self) -> PortableSystem:
+        return PortableSystem(self._platform, self._signals)
+
+    def apart(self, work: Callable[[], None]) -> Exit:
+        """Right here: nothing is forked, so threads and drivers of before are in nobody's way."""
+        work()
+        return Exit(code=0)
+
+    def run_aside(self, command: Sequence[str]) -> Exit:
+        inner = self.again()
+        inner.hold(command, None).release()
+        return inner.outlast()
+
+    def rest(self, seconds: float) -> int | None:
+        time.sleep(seconds)
+        return None
 
     def prepare(self) -> None:
         """Nothing is to be asked for: no descriptor is kept for a process, and no orphan comes to us."""
