@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.fakes.amdsmi import FakeAmdGpu, fake_amd
 from tests.fakes.nvml import FakeGpu, fake_nvml
 from tests.simulation import Fault, PowerEvent, Signal, SimulatedMachine, Zone, constant
 
@@ -260,6 +261,28 @@ def _hopper() -> Described:
     )
 
 
+def _instinct() -> Described:
+    gpus = {"0000:03:00.0": 500.0, "0000:43:00.0": 140.0}
+    signals, files = [], {}
+    for at, (pci, watts) in enumerate(gpus.items()):
+        for folder in (f"/sys/bus/pci/drivers/amdgpu/{pci}/hwmon/hwmon{at}", f"{HWMON}/hwmon{at}"):
+            files |= {f"{folder}/name": "amdgpu\n", f"{folder}/power1_label": "PPT\n"}
+            signals.append(Signal(path=f"{folder}/power1_average", form="{uw}", power=constant(watts)))
+
+    def surround(folder: Path) -> dict[str, str]:
+        for at, pci in enumerate(gpus):
+            card = folder / "sys/bus/pci/drivers/amdgpu" / pci
+            (folder / f"sys/class/hwmon/hwmon{at}/device").symlink_to(card)
+        return fake_amd(str(folder), [FakeAmdGpu(power_w=watts, pci=pci) for pci, watts in gpus.items()])
+
+    return Described(
+        name="Instinct node whose GPUs hwmon tells too",
+        parts={"zones": package(0, 120, ("dram", 18)), "signals": signals, "files": files},
+        counted={"cpu0/package": 120, "cpu0/dram": 18, "gpu0": 500, "gpu1": 140},
+        surround=surround,
+    )
+
+
 def _locked() -> Described:
     locked = (Fault(kind="EACCES"),)
     return Described(
@@ -311,6 +334,7 @@ HEALTHY: Sequence[Described] = (
     _grace(),
     _cray(),
     _hopper(),
+    _instinct(),
     _wrapping(),
 )
 LOCKED = _locked()

@@ -1,4 +1,4 @@
-"""The parts of the portable path by themselves: the choice of a system, what stands in for /proc, the tree."""
+"""The parts of the portable path by themselves: the choice of a system, stand-ins for /proc, the tree."""
 
 from __future__ import annotations
 

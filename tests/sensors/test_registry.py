@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
+import pathlib
 import subprocess
 import sys
 import threading
@@ -16,7 +18,7 @@ import pytest
 
 from emt_cli.errors import UsageError
 from emt_cli.model import Channel, Gap, GpuUse, Reading
-from emt_cli.sensors import BUILT_IN, Opened, open_available
+from emt_cli.sensors import BUILT_IN, CPU_MODEL, RAM_MODEL, Opened, open_available
 from emt_cli.sensors.base import Absent, Denied, Machine, SharesDevices
 from emt_cli.sensors.opening import Opening, Source
 from emt_cli.sensors.outside import Guarded, find_outside, scan_entry_points
@@ -336,6 +338,22 @@ def test_every_built_in_opener_exists() -> None:
 
     for each in BUILT_IN:
         assert callable(getattr(importlib.import_module(each.module), each.function))
+
+
+def test_every_sensor_of_the_list_is_held_to_the_contract() -> None:
+    held = set()
+    for path in pathlib.Path(__file__).parent.glob("test_*.py"):
+        tree = ast.parse(path.read_text())
+        bases = {ast.unparse(b) for node in tree.body if isinstance(node, ast.ClassDef) for b in node.bases}
+        if "SensorContract" in bases:
+            held |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+            held |= {
+                f"{node.module}.{alias.name}"
+                for node in ast.walk(tree)
+                if isinstance(node, ast.ImportFrom)
+                for alias in node.names
+            }
+    assert {each.module for each in (*BUILT_IN, CPU_MODEL, RAM_MODEL)} <= held
 
 
 def test_on_a_simulated_machine_the_real_list_finds_rapl(tmp_path: Path) -> None:
