@@ -4,21 +4,27 @@
 _emt_place() {
     case $1 in
     emt)
-        subs='run report runs sensors doctor config'
+        subs='run report export runs compare check bench sensors doctor calibrate config'
         flags='--version -h --help'
         valued=''
         wraps=-1
         ;;
     'emt run')
         subs=''
-        flags='--force --no-store -q --quiet -v --verbose --no-perf --wait-tree --shell -h --help'
-        valued='-F --frequency -o --output -n --name -t --tag --location --intensity --pue --scope --total --idle-policy --max-samples --only --exclude --with --cpu-watts --ram-watts-per-gb --require --replay --user'
+        flags='--force --no-store -q --quiet -v --verbose --no-perf --wait-tree --ignore-failure --shell -h --help'
+        valued='-F --frequency -o --output -n --name -t --tag --location --intensity --pue --scope --total --idle-policy --max-samples -r --repeat --warmup --cooldown --prepare --idle-before --units --units-from --max-energy --max-co2e --max-power --max-time --on-exceed --grace --only --exclude --with --cpu-watts --ram-watts-per-gb --require --replay --user'
         wraps=0
         ;;
     'emt report')
         subs=''
         flags='--recompute -h --help'
         valued='--format --get --show --width'
+        wraps=-1
+        ;;
+    'emt export')
+        subs=''
+        flags='--force -h --help'
+        valued='--to -o --output'
         wraps=-1
         ;;
     'emt runs')
@@ -45,6 +51,24 @@ _emt_place() {
         valued='--keep --older'
         wraps=-1
         ;;
+    'emt compare')
+        subs=''
+        flags='--across-hosts -h --help'
+        valued='--scope --format'
+        wraps=-1
+        ;;
+    'emt check')
+        subs=''
+        flags='--across-hosts -h --help'
+        valued='--max-energy --max-co2e --max-power --max-time --baseline --tolerance --scope --format'
+        wraps=-1
+        ;;
+    'emt bench')
+        subs=''
+        flags='--ignore-failure --force --show-output --shell -q --quiet --no-store -h --help'
+        valued='-P --parameter -r --repeat --warmup --cooldown --prepare --idle-before -n --name --scope --units --units-from --format -o --output -t --tag -F --frequency --only --exclude --with --width'
+        wraps=-1
+        ;;
     'emt sensors')
         subs=''
         flags='-h --help'
@@ -55,6 +79,12 @@ _emt_place() {
         subs=''
         flags='--fix -h --help'
         valued=--format
+        wraps=-1
+        ;;
+    'emt calibrate')
+        subs=''
+        flags='--force --show --forget -h --help'
+        valued='--duration --format'
         wraps=-1
         ;;
     'emt config')
@@ -78,13 +108,25 @@ _emt_value() {
     'emt run --scope') _emt_words 'tree machine' ;;
     'emt run --total') _emt_words 'components platform' ;;
     'emt run --idle-policy') _emt_words 'busy reserved capacity none' ;;
+    'emt run --on-exceed') _emt_words 'warn stop' ;;
     'emt run --require') _emt_words measured ;;
     'emt run --replay') _emt_paths -f ;;
     'emt report --format') _emt_words 'table json csv markdown' ;;
+    'emt export --to') _emt_words 'junit openmetrics badge share github' ;;
+    'emt export -o' | 'emt export --output') _emt_paths -f ;;
     'emt runs --format') _emt_words 'table json csv' ;;
     'emt runs list --format') _emt_words 'table json csv' ;;
+    'emt compare --scope') _emt_words 'tree machine' ;;
+    'emt compare --format') _emt_words 'table json csv markdown' ;;
+    'emt check --baseline') _emt_paths -f ;;
+    'emt check --scope') _emt_words 'tree machine' ;;
+    'emt check --format') _emt_words 'table json csv markdown' ;;
+    'emt bench --scope') _emt_words 'tree machine' ;;
+    'emt bench --format') _emt_words 'table json csv markdown' ;;
+    'emt bench -o' | 'emt bench --output') _emt_paths -f ;;
     'emt sensors --format') _emt_words 'table json csv' ;;
     'emt doctor --format') _emt_words 'table json' ;;
+    'emt calibrate --format') _emt_words 'table json' ;;
     'emt config --format') _emt_words 'table json' ;;
     esac
 }
@@ -92,7 +134,10 @@ _emt_value() {
 _emt_argument() {
     case "$1 $2" in
     'emt report '*) _emt_paths -f ;;
+    'emt export '*) _emt_paths -f ;;
     'emt runs rm '*) _emt_paths -f ;;
+    'emt compare '*) _emt_paths -f ;;
+    'emt check '0) _emt_paths -f ;;
     'emt config init '0) _emt_paths -f ;;
     esac
 }

@@ -3,7 +3,7 @@
 function __emt_commands
     switch $argv[1]
         case 'emt'
-            printf '%s\n' run report runs sensors doctor config
+            printf '%s\n' run report export runs compare check bench sensors doctor calibrate config
         case 'emt runs'
             printf '%s\n' list rm prune
         case 'emt config'
@@ -14,19 +14,29 @@ end
 function __emt_valued
     switch $argv[1]
         case 'emt run'
-            printf '%s\n' -F --frequency -o --output -n --name -t --tag --location --intensity --pue --scope --total --idle-policy --max-samples --only --exclude --with --cpu-watts --ram-watts-per-gb --require --replay --user
+            printf '%s\n' -F --frequency -o --output -n --name -t --tag --location --intensity --pue --scope --total --idle-policy --max-samples -r --repeat --warmup --cooldown --prepare --idle-before --units --units-from --max-energy --max-co2e --max-power --max-time --on-exceed --grace --only --exclude --with --cpu-watts --ram-watts-per-gb --require --replay --user
         case 'emt report'
             printf '%s\n' --format --get --show --width
+        case 'emt export'
+            printf '%s\n' --to -o --output
         case 'emt runs'
             printf '%s\n' --format
         case 'emt runs list'
             printf '%s\n' --format
         case 'emt runs prune'
             printf '%s\n' --keep --older
+        case 'emt compare'
+            printf '%s\n' --scope --format
+        case 'emt check'
+            printf '%s\n' --max-energy --max-co2e --max-power --max-time --baseline --tolerance --scope --format
+        case 'emt bench'
+            printf '%s\n' -P --parameter -r --repeat --warmup --cooldown --prepare --idle-before -n --name --scope --units --units-from --format -o --output -t --tag -F --frequency --only --exclude --with --width
         case 'emt sensors'
             printf '%s\n' --format --only --exclude --with --width
         case 'emt doctor'
             printf '%s\n' --format
+        case 'emt calibrate'
+            printf '%s\n' --duration --format
         case 'emt config'
             printf '%s\n' --format
     end
@@ -117,9 +127,14 @@ end
 complete -c emt -f
 complete -c emt -n '__emt_at "emt" command' -a run -d 'Measure the energy of a command and of all it starts'
 complete -c emt -n '__emt_at "emt" command' -a report -d 'Show what a run used: the newest one, or those that are named'
+complete -c emt -n '__emt_at "emt" command' -a export -d 'Hand a run to another program: test reports, metrics, a badge, a bundle to share'
 complete -c emt -n '__emt_at "emt" command' -a runs -d 'List the recorded runs, newest first, and delete old ones'
+complete -c emt -n '__emt_at "emt" command' -a compare -d 'Compare runs with the first one: how much less or more, and is it real?'
+complete -c emt -n '__emt_at "emt" command' -a check -d 'Hold a run to limits, or to a baseline'
+complete -c emt -n '__emt_at "emt" command' -a bench -d 'Compare the energy of commands that do the same work'
 complete -c emt -n '__emt_at "emt" command' -a sensors -d 'List the energy sensors here, what they read now, and what is missing'
 complete -c emt -n '__emt_at "emt" command' -a doctor -d 'Say whether energy will be measured here, and what to type if not'
+complete -c emt -n '__emt_at "emt" command' -a calibrate -d 'Measure what this machine draws when it is idle'
 complete -c emt -n '__emt_at "emt" command' -a config -d 'Show every setting and where its value comes from'
 complete -c emt -n '__emt_at "emt" options' -l version -d 'Print the version'
 complete -c emt -n '__emt_at "emt" options' -s h -l help -d 'Show this message and exit'
@@ -140,6 +155,20 @@ complete -c emt -n '__emt_at "emt run" options' -l idle-policy -x -a 'busy reser
 complete -c emt -n '__emt_at "emt run" options' -l max-samples -x -d 'Rows before the curve is thinned'
 complete -c emt -n '__emt_at "emt run" options' -l no-perf -d 'Count CPU time without the perf counter'
 complete -c emt -n '__emt_at "emt run" options' -l wait-tree -d 'Measure until the last descendant has ended'
+complete -c emt -n '__emt_at "emt run" options' -s r -l repeat -x -d 'Executions'
+complete -c emt -n '__emt_at "emt run" options' -l warmup -x -d 'Executions before, unmeasured'
+complete -c emt -n '__emt_at "emt run" options' -l cooldown -x -d 'Seconds of rest between two'
+complete -c emt -n '__emt_at "emt run" options' -l prepare -x -d 'A shell line before each execution'
+complete -c emt -n '__emt_at "emt run" options' -l idle-before -x -d 'Measure idle power first'
+complete -c emt -n '__emt_at "emt run" options' -l ignore-failure -d 'Go on repeating when COMMAND fails'
+complete -c emt -n '__emt_at "emt run" options' -l units -x -d 'What COMMAND gets done: 50000:images'
+complete -c emt -n '__emt_at "emt run" options' -l units-from -x -d 'Read it from a file that COMMAND writes: the pattern\'s first group'
+complete -c emt -n '__emt_at "emt run" options' -l max-energy -x -d 'The most that it may use: 500J, 2Wh'
+complete -c emt -n '__emt_at "emt run" options' -l max-co2e -x -d 'The most CO2e that it may cause: 2g'
+complete -c emt -n '__emt_at "emt run" options' -l max-power -x -d 'The highest mean power: 300W'
+complete -c emt -n '__emt_at "emt run" options' -l max-time -x -d 'The longest that it may take: 2m'
+complete -c emt -n '__emt_at "emt run" options' -l on-exceed -x -a 'warn stop' -d 'Over a limit: say so, or end COMMAND with status 124 (warn)'
+complete -c emt -n '__emt_at "emt run" options' -l grace -x -d 'From SIGTERM to SIGKILL, when it is stopped [10s]'
 complete -c emt -n '__emt_at "emt run" options' -l only -x -d 'Read only these channels, devices or domains: cpu,gpu0'
 complete -c emt -n '__emt_at "emt run" options' -l exclude -x -d 'Leave these out: dram'
 complete -c emt -n '__emt_at "emt run" options' -l with -x -d 'Also read sensors that are off by default: ipmi'
@@ -153,11 +182,16 @@ complete -c emt -n '__emt_at "emt run" options' -s h -l help -d 'Show this messa
 complete -c emt -n '__emt_at "emt run" wrapped' -x -a '(__emt_wrapped)'
 complete -c emt -n '__emt_at "emt report" options' -l format -x -a 'table json csv markdown' -d 'Tables for people; JSON, CSV or Markdown on standard output'
 complete -c emt -n '__emt_at "emt report" options' -l get -x -d 'One value, for example energy.attributed_j'
-complete -c emt -n '__emt_at "emt report" options' -l show -x -d 'Only these sections: energy, processes, curve, carbon, warnings'
+complete -c emt -n '__emt_at "emt report" options' -l show -x -d 'Only these sections: energy, executions, processes, curve, carbon, warnings'
 complete -c emt -n '__emt_at "emt report" options' -l width -x -d 'Columns to use'
 complete -c emt -n '__emt_at "emt report" options' -l recompute -d 'Work the results out anew from the raw readings'
 complete -c emt -n '__emt_at "emt report" options' -s h -l help -d 'Show this message and exit'
 complete -c emt -n '__emt_at "emt report" argument0 more' -F
+complete -c emt -n '__emt_at "emt export" options' -l to -x -a 'junit openmetrics badge share github' -d 'junit: XML of tests'
+complete -c emt -n '__emt_at "emt export" options' -s o -l output -r -F -d 'Write here instead of standard output; with share, a folder keeps the samples too'
+complete -c emt -n '__emt_at "emt export" options' -l force -d 'Replace what -o names'
+complete -c emt -n '__emt_at "emt export" options' -s h -l help -d 'Show this message and exit'
+complete -c emt -n '__emt_at "emt export" argument0 more' -F
 complete -c emt -n '__emt_at "emt runs" command' -a list -d 'List the recorded runs, newest first'
 complete -c emt -n '__emt_at "emt runs" command' -a rm -d 'Delete runs'
 complete -c emt -n '__emt_at "emt runs" command' -a prune -d 'Delete old runs'
@@ -171,6 +205,47 @@ complete -c emt -n '__emt_at "emt runs prune" options' -l keep -x -d 'Keep the N
 complete -c emt -n '__emt_at "emt runs prune" options' -l older -x -d 'Delete only runs older than 90d, 12h, 2w'
 complete -c emt -n '__emt_at "emt runs prune" options' -l dry-run -d 'Show what would be deleted'
 complete -c emt -n '__emt_at "emt runs prune" options' -s h -l help -d 'Show this message and exit'
+complete -c emt -n '__emt_at "emt compare" options' -l scope -x -a 'tree machine' -d 'Whose energy: the command\'s or the machine\'s; else the first run\'s own'
+complete -c emt -n '__emt_at "emt compare" options' -l across-hosts -d 'Compare although the hosts differ'
+complete -c emt -n '__emt_at "emt compare" options' -l format -x -a 'table json csv markdown' -d 'Tables for people; JSON, CSV or Markdown on standard output'
+complete -c emt -n '__emt_at "emt compare" options' -s h -l help -d 'Show this message and exit'
+complete -c emt -n '__emt_at "emt compare" argument0 more' -F
+complete -c emt -n '__emt_at "emt check" options' -l max-energy -x -d 'The most that it may use: 500J, 2Wh'
+complete -c emt -n '__emt_at "emt check" options' -l max-co2e -x -d 'The most CO2e that it may cause: 2g'
+complete -c emt -n '__emt_at "emt check" options' -l max-power -x -d 'The highest mean power: 300W'
+complete -c emt -n '__emt_at "emt check" options' -l max-time -x -d 'The longest that it may take: 2m'
+complete -c emt -n '__emt_at "emt check" options' -l baseline -r -F -d 'Not more energy than this run'
+complete -c emt -n '__emt_at "emt check" options' -l tolerance -x -d 'How much more is let pass [5%]'
+complete -c emt -n '__emt_at "emt check" options' -l scope -x -a 'tree machine' -d 'Whose energy: the command\'s or the machine\'s; else the run\'s own'
+complete -c emt -n '__emt_at "emt check" options' -l across-hosts -d 'Take a baseline of another host all the same'
+complete -c emt -n '__emt_at "emt check" options' -l format -x -a 'table json csv markdown' -d 'Tables for people; JSON, CSV or Markdown on standard output'
+complete -c emt -n '__emt_at "emt check" options' -s h -l help -d 'Show this message and exit'
+complete -c emt -n '__emt_at "emt check" argument0' -F
+complete -c emt -n '__emt_at "emt bench" options' -s P -l parameter -x -d 'Values of {NAME}; every combination is run'
+complete -c emt -n '__emt_at "emt bench" options' -s r -l repeat -x -d 'Rounds'
+complete -c emt -n '__emt_at "emt bench" options' -l warmup -x -d 'Rounds before, unmeasured'
+complete -c emt -n '__emt_at "emt bench" options' -l cooldown -x -d 'Seconds of rest between two executions'
+complete -c emt -n '__emt_at "emt bench" options' -l prepare -x -d 'A shell line before each execution'
+complete -c emt -n '__emt_at "emt bench" options' -l idle-before -x -d 'Measure idle power first'
+complete -c emt -n '__emt_at "emt bench" options' -l ignore-failure -d 'Go on when a command fails'
+complete -c emt -n '__emt_at "emt bench" options' -s n -l name -x -d 'A name for each command, in order'
+complete -c emt -n '__emt_at "emt bench" options' -l scope -x -a 'tree machine' -d 'Whose energy is compared'
+complete -c emt -n '__emt_at "emt bench" options' -l units -x -d 'Work that an execution does: 50000:images'
+complete -c emt -n '__emt_at "emt bench" options' -l units-from -x -d 'Read it from a file that COMMAND writes'
+complete -c emt -n '__emt_at "emt bench" options' -l format -x -a 'table json csv markdown' -d 'A table for people; JSON, CSV or Markdown'
+complete -c emt -n '__emt_at "emt bench" options' -s o -l output -r -F -d 'Also write it to a .json, .csv or .md file'
+complete -c emt -n '__emt_at "emt bench" options' -l force -d 'Replace what -o names'
+complete -c emt -n '__emt_at "emt bench" options' -l show-output -d 'Let the commands write, to standard error'
+complete -c emt -n '__emt_at "emt bench" options' -l shell -d 'Hand each command to /bin/sh'
+complete -c emt -n '__emt_at "emt bench" options' -s q -l quiet -d 'Show no progress'
+complete -c emt -n '__emt_at "emt bench" options' -l no-store -d 'Do not keep the runs in the store'
+complete -c emt -n '__emt_at "emt bench" options' -s t -l tag -x -d 'A tag for every run'
+complete -c emt -n '__emt_at "emt bench" options' -s F -l frequency -x -d 'Samples per second [10]'
+complete -c emt -n '__emt_at "emt bench" options' -l only -x -d 'Read only these channels, devices or domains: cpu,gpu0'
+complete -c emt -n '__emt_at "emt bench" options' -l exclude -x -d 'Leave these out: dram'
+complete -c emt -n '__emt_at "emt bench" options' -l with -x -d 'Also read sensors that are off by default: ipmi'
+complete -c emt -n '__emt_at "emt bench" options' -l width -x -d 'Columns to use'
+complete -c emt -n '__emt_at "emt bench" options' -s h -l help -d 'Show this message and exit'
 complete -c emt -n '__emt_at "emt sensors" options' -l format -x -a 'table json csv' -d 'A table for people; JSON or CSV for programs'
 complete -c emt -n '__emt_at "emt sensors" options' -l only -x -d 'Read only these channels, devices or domains: cpu,gpu0'
 complete -c emt -n '__emt_at "emt sensors" options' -l exclude -x -d 'Leave these out: dram'
@@ -180,6 +255,12 @@ complete -c emt -n '__emt_at "emt sensors" options' -s h -l help -d 'Show this m
 complete -c emt -n '__emt_at "emt doctor" options' -l fix -d 'Print a shell script that mends what can be'
 complete -c emt -n '__emt_at "emt doctor" options' -l format -x -a 'table json' -d 'Lines for people, or JSON for programs'
 complete -c emt -n '__emt_at "emt doctor" options' -s h -l help -d 'Show this message and exit'
+complete -c emt -n '__emt_at "emt calibrate" options' -l duration -x -d 'Seconds to measure for [30]'
+complete -c emt -n '__emt_at "emt calibrate" options' -l force -d 'Keep it although the machine is not idle'
+complete -c emt -n '__emt_at "emt calibrate" options' -l show -d 'Show what is kept; measure nothing'
+complete -c emt -n '__emt_at "emt calibrate" options' -l forget -d 'Delete what is kept for this machine'
+complete -c emt -n '__emt_at "emt calibrate" options' -l format -x -a 'table json' -d 'A table for people, or JSON for programs'
+complete -c emt -n '__emt_at "emt calibrate" options' -s h -l help -d 'Show this message and exit'
 complete -c emt -n '__emt_at "emt config" command' -a init -d 'Write a settings file to start from, every key explained and commented out'
 complete -c emt -n '__emt_at "emt config" options' -l format -x -a 'table json' -d 'A table for people, or JSON for programs'
 complete -c emt -n '__emt_at "emt config" options' -s h -l help -d 'Show this message and exit'

@@ -40,6 +40,10 @@ class RecordError(EmtError):
     """A record cannot be read: missing, damaged, not ours, or of a newer format."""
 
 
+class IncomparableError(EmtError):
+    """Two records cannot be held against each other: other hosts, other sensors, or one breaks off."""
+
+
 class NotFoundError(EmtError):
     """A run, location or table row of that name does not exist."""
 

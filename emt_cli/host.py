@@ -23,6 +23,17 @@ _SCHEDULERS = (
     ("lsf", "LSB_JOBID", "LSB_HOSTS", "LSF_PM_TASKID", "", "LSB_JOBINDEX"),
     ("flux", "FLUX_JOB_ID", "", "FLUX_TASK_RANK", "", ""),
 )
+_SERVICES = (
+    ("github", "GITHUB_ACTIONS", "GITHUB_RUN_ID", "GITHUB_JOB"),
+    ("gitlab", "GITLAB_CI", "CI_JOB_ID", "CI_JOB_NAME"),
+    ("azure", "TF_BUILD", "BUILD_BUILDID", "AGENT_JOBNAME"),
+    ("circleci", "CIRCLECI", "CIRCLE_BUILD_NUM", "CIRCLE_JOB"),
+    ("bitbucket", "BITBUCKET_BUILD_NUMBER", "BITBUCKET_BUILD_NUMBER", ""),
+    ("travis", "TRAVIS", "TRAVIS_JOB_ID", "TRAVIS_JOB_NAME"),
+    ("buildkite", "BUILDKITE", "BUILDKITE_JOB_ID", "BUILDKITE_LABEL"),
+    ("jenkins", "JENKINS_URL", "BUILD_TAG", "STAGE_NAME"),
+)
+"""CI services: the variable that tells them, the job's number and its name."""
 _RANKS = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "MPI_LOCALRANKID")
 
 
@@ -78,7 +89,7 @@ def timezone(environ: Mapping[str, str]) -> str:
 
 
 def job(environ: Mapping[str, str]) -> Job | None:
-    """The batch job that this process is part of, from its environment alone."""
+    """The batch job, or else the CI job, that this process is part of, from its environment alone."""
     ranks = [environ[name] for name in _RANKS if environ.get(name)]
     for scheduler, job_id, node, rank, step, task in _SCHEDULERS:
         if environ.get(job_id):
@@ -91,6 +102,9 @@ def job(environ: Mapping[str, str]) -> Job | None:
                 step=environ.get(step, ""),
                 task=environ.get(task, ""),
             )
+    for service, mark, job_id, step in _SERVICES:
+        if environ.get(mark) and environ.get(job_id):
+            return Job(scheduler=service, id=environ[job_id], step=environ.get(step, ""))
     return None
 
 

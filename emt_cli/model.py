@@ -288,10 +288,16 @@ class DeviceUse(Value):
 
 
 class Work(Value):
-    """What a run got done, in the user's own unit: 50,000 images."""
+    """What a run got done, in the user's own unit: 50,000 images. What a unit took is a result."""
 
     amount: float
     unit: str
+    per_unit_j: float | None = None
+    per_unit_low_j: float | None = None
+    per_unit_high_j: float | None = None
+    per_unit_co2e_g: float | None = None
+    per_second: float | None = None
+    """Units done in a second."""
 
 
 class Execution(Value):
@@ -312,6 +318,35 @@ class Execution(Value):
     high_j: float | None = None
     active_j: float | None = None
     idle_share_j: float | None = None
+
+
+class Spread(Value):
+    """A quantity over the executions of a repeated run: a mean and how sure it is. One value has no scatter
+    and no interval: None, not 0."""
+
+    n: int
+    mean: float
+    sd: float | None = None
+    low: float | None = None
+    """The 95 % confidence interval of the mean."""
+    high: float | None = None
+    min: float
+    max: float
+    median: float
+    outliers: tuple[int, ...] = ()
+    """Which executions stand far from the others, counted from 0 among all of the run's."""
+
+
+class Repeat(Value):
+    """What one execution of a repeated run uses. `executions` counts those in it: the ones that succeeded, or
+    all where none did."""
+
+    executions: int
+    duration_s: Spread
+    machine_j: Spread | None = None
+    attributed_j: Spread | None = None
+    machine_w: Spread | None = None
+    attributed_w: Spread | None = None
 
 
 class Settings(Value):
@@ -492,4 +527,5 @@ class Run(Value):
     energy: Energy | None = None
     attribution: Attribution | None = None
     carbon: Carbon | None = None
+    repeat: Repeat | None = None
     curve: tuple[CurvePoint, ...] = ()

@@ -88,6 +88,19 @@ _CATALOGUE: dict[str, tuple[str, str]] = {
         "more than {limit} samples: the journal's rate was halved {times} time(s)",
         "energy is exact all the same; --max-samples sets the limit",
     ),
+    "limit_exceeded": ("{option} {limit} was exceeded{where}: {found}", ""),
+    "limit_stopped": (
+        "the command was stopped after {seconds:.1f} s: {reason}",
+        "what it had used by then is in the record; --on-exceed warn lets it go on",
+    ),
+    "watch_failed": (
+        "the limits were not watched to the end: {reason}",
+        "they were looked at once more when the run was over",
+    ),
+    "work_unknown": (
+        "how much the command got done is not known: {reason}",
+        "--units 50000:images states it; --units-from FILE:REGEX reads it from what the command writes",
+    ),
     "watts_unused": ("{setting} was not used: {reason}", "{remedy}"),
     "not_here": (
         "--with {name}: it cannot be read here: {reason}",
@@ -105,6 +118,10 @@ _CATALOGUE: dict[str, tuple[str, str]] = {
     "foreign_config": (
         "{path} belongs to another user and was ignored",
         "copy the settings you trust to ~/.config/emt/config.toml",
+    ),
+    "not_idle": (
+        "the machine was {share:.0%} busy during --idle-before: its idle power was not taken over",
+        "try again when nothing else runs, or give it: [run] idle_w in the configuration",
     ),
     "location_unknown": (
         "nothing tells where this machine is: the world's mean carbon intensity was used",

@@ -34,6 +34,7 @@ PREFIXES = {"n": 1e-9, "µ": 1e-6, "m": 1e-3, "": 1.0, "k": 1e3, "M": 1e6, "G": 
 _ENERGY = ((1e6, "MJ"), (1e3, "kJ"), (1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ"))
 _POWER = ((1e6, "MW"), (1e3, "kW"), (1.0, "W"), (1e-3, "mW"), (1e-6, "µW"))
 _MASS = ((1e6, "t"), (1e3, "kg"), (1.0, "g"), (1e-3, "mg"), (1e-6, "µg"), (1e-9, "ng"))
+_SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 _BYTES = ((2.0**40, "TiB"), (2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB"), (1.0, "B"))
 _PLUS_MINUS = "±"
 
@@ -43,9 +44,14 @@ def energy(value_j: float, half_width_j: float | None = None) -> str:
     return _with_half_width(value_j, half_width_j, _ENERGY)
 
 
-def power(value_w: float) -> str:
-    """`12.4 W`."""
-    return _with_half_width(value_w, None, _POWER)
+def power(value_w: float, half_width_w: float | None = None) -> str:
+    """`12.4 W`, or `12.4 W ± 0.3`."""
+    return _with_half_width(value_w, half_width_w, _POWER)
+
+
+def power_range(low_w: float, high_w: float) -> str:
+    """`2.10 to 2.45 W`."""
+    return _range(low_w, high_w, _POWER)
 
 
 def mass(value_g: float, half_width_g: float | None = None) -> str:
@@ -75,6 +81,16 @@ def duration(value_s: float) -> str:
     whole = round(value_s)
     hours, minutes, seconds = whole // 3600, whole % 3600 // 60, whole % 60
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"
+
+
+def seconds(value_s: float, half_width_s: float | None = None) -> str:
+    """`1.234 s ± 0.012`: a time that others are compared with, in one unit from milliseconds up."""
+    return _with_half_width(value_s, half_width_s, _SECONDS)
+
+
+def seconds_range(low_s: float, high_s: float) -> str:
+    """`1.21 to 1.25 s`."""
+    return _range(low_s, high_s, _SECONDS)
 
 
 def significant(value: float, digits: int) -> str:

@@ -20,6 +20,7 @@ def numbers(table: str, column: str) -> list[float]:
 def test_the_tables_that_the_code_reads_are_there() -> None:
     assert TABLES == [
         "carbon_intensity_country",
+        "ci_runner",
         "cloud_instance",
         "cpu_identity",
         "cpu_power_model",

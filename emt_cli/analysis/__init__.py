@@ -13,13 +13,17 @@ def complete(run: Run) -> Run:
     from emt_cli.analysis.energy import account
 
     if run.executions:
-        from emt_cli.analysis.executions import account_each
+        from emt_cli.analysis.executions import account_each, repeat
 
         energy, attribution, curve, executions = account_each(run)
-        run = replace(run, executions=executions)
+        run = replace(run, executions=executions, repeat=repeat(executions))
     else:
         energy, attribution, curve = account(run)
     run = replace(run, energy=energy, attribution=attribution, curve=curve)
     grams = None if run.grid is None else carbon.account(energy, run.grid, run.settings)
     run = replace(run, carbon=grams)
+    if run.work is not None:
+        from emt_cli.analysis.per_unit import worked
+
+        run = replace(run, work=worked(run))
     return replace(run, notices=cautions.merge(run))

@@ -40,6 +40,9 @@ class Shared:
         """What `attributed_j` would be if all of a channel of unknown idle power had been idle."""
         self.idle_shift_j = 0.0
         """How much of the idle energy the policy moves to the tree (or away), against the busy share."""
+        self.idle_error: float | None = None
+        """How sure the idle power is, relative, where that is known."""
+        self.note = ""
         self.clamped_j = 0.0
         self.peak_w = 0.0
         """Largest mean power of a window."""

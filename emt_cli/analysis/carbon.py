@@ -92,7 +92,7 @@ def account(energy: Energy, grid: Grid, settings: Settings) -> Carbon | None:
     With scope `tree` the attributed energy counts, with `machine` the machine's; there `--total platform`
     takes the whole node's where a sensor saw it, as does a machine that has nothing else.
     """
-    basis, joules, low_j, high_j = _basis(energy, settings)
+    basis, joules, low_j, high_j = headline(energy, settings)
     if joules is None:
         return None
     kwh = joules / JOULES_PER_KWH * settings.pue
@@ -118,11 +118,11 @@ def account(energy: Energy, grid: Grid, settings: Settings) -> Carbon | None:
     )
 
 
-_Basis = tuple[Literal["attributed", "machine", "platform"], float | None, float | None, float | None]
+Headline = tuple[Literal["attributed", "machine", "platform"], float | None, float | None, float | None]
 
 
-def _basis(energy: Energy, settings: Settings) -> _Basis:
-    """Whose joules count, and their bounds."""
+def headline(energy: Energy, settings: Settings) -> Headline:
+    """Whose joules count by the scope and total of the run, how many, and their bounds; None: unknown."""
     if settings.scope == "tree":
         return "attributed", energy.attributed_j, energy.low_j, energy.high_j
     wants_platform = settings.total == "platform" or energy.machine_j is None

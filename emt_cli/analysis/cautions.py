@@ -82,8 +82,9 @@ def _derived(run: Run) -> Iterator[Notice]:
 
 
 def _of_time(run: Run) -> Iterator[Notice]:
-    if run.state == "complete" and run.duration_s < SHORT_RUN_S:
-        yield notice("short_run", duration_s=run.duration_s)
+    shared_s = run.duration_s / max(1, len(run.executions))  # each execution is shared out by itself
+    if run.state == "complete" and shared_s < SHORT_RUN_S:
+        yield notice("short_run", duration_s=shared_s)
     if run.suspended_s > _PAUSE_S:
         yield notice("suspended", seconds=run.suspended_s)
     if run.paused_s > _PAUSE_S:

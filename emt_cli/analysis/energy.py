@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from emt_cli.analysis import cover, uncertainty
-from emt_cli.analysis.attribution import CpuSplit, Gaps, Idle, Shared, share_of_device, split_by_cpu
+from emt_cli.analysis import cover, idle, uncertainty
+from emt_cli.analysis.attribution import CpuSplit, Shared, share_of_device, split_by_cpu
 from emt_cli.analysis.curve import Curve
 from emt_cli.analysis.uncertainty import Interval, MachineBounds
 from emt_cli.analysis.windows import Window, windows
@@ -17,7 +17,6 @@ from emt_cli.model import (
     CurvePoint,
     DeviceUse,
     Energy,
-    IdlePolicy,
     Observed,
     Run,
     weakest,
@@ -32,19 +31,20 @@ def account(run: Run) -> tuple[Energy, Attribution, tuple[CurvePoint, ...]]:
     seen = [channel for channel in run.channels if _was_read(observed.get(channel.id))]
     counted = cover.counted(seen, run.settings.total)
     curve = Curve(
-        [(i, _device_share(run, c)) for i, c in enumerate(run.channels) if c.id in counted], run.duration_s
+        [(i, device_share(run, c)) for i, c in enumerate(run.channels) if c.id in counted], run.duration_s
     )
-    split = _split(run, curve, observed)
+    by_cpu = [c for c in run.channels if c.id in counted and device_share(run, c) is None]
+    split, fitted = _split(run, curve, observed, by_cpu)
     rows = tuple(
         _row(run, channel, split, shared, observed.get(channel.id, Observed(channel=channel.id)), counted)
         for channel, shared in zip(run.channels, split.channels, strict=True)
         if channel in seen and (channel.id in observed or shared.machine_j is not None)
     )
     energy = _totals(run, rows, split)
-    by_cpu = [row.attributed_j for row in rows if row.is_counted and _device_share(run, row) is None]
-    shared_j = _sum(by_cpu)
+    ids = {channel.id for channel in by_cpu}
+    shared_j = _sum(row.attributed_j for row in rows if row.id in ids)
     points = () if shared_j is None else curve.points(shared_j)
-    return energy, _attribution(run, rows, split, counted), points
+    return energy, _attribution(run, rows, split, idle.source(run, by_cpu, fitted)), points
 
 
 def _was_read(observed: Observed | None) -> bool:
@@ -52,14 +52,23 @@ def _was_read(observed: Observed | None) -> bool:
     return observed is None or observed.readings >= 2
 
 
-def _split(run: Run, curve: Curve, observed: dict[str, Observed]) -> CpuSplit:
-    """The channels shared out window by window; as one window where there are no samples to cut."""
-    idle, width = _idle(run), len(run.channels)
-    split = split_by_cpu(
-        windows(curve.watch(run.samples), run.cpu_time), idle, width, duration_s=run.duration_s
-    )
+def _split(
+    run: Run, curve: Curve, observed: dict[str, Observed], by_cpu: Sequence[Channel]
+) -> tuple[CpuSplit, idle.Fitted]:
+    """The channels shared out window by window, and the idle power that the windows told.
+
+    They are looked at once more where they told any; as one window where there are no samples to cut.
+    """
+    loads, width = idle.Loads(), len(run.channels)
+    passing = loads.watch(windows(curve.watch(run.samples), run.cpu_time))
+    split = split_by_cpu(passing, idle.knowledge(run, {}), width, duration_s=run.duration_s)
     if split.windows or run.duration_s <= 0:
-        return split
+        fitted = idle.fit(run, loads.windows(), by_cpu)
+        if fitted:
+            again = windows(run.samples, run.cpu_time)
+            split = split_by_cpu(again, idle.knowledge(run, fitted), width, duration_s=run.duration_s)
+            idle.mark(split, run, fitted)
+        return split, fitted
     meters = [observed.get(channel.id) for channel in run.channels]
     whole = Window(
         start_s=0.0,
@@ -68,55 +77,23 @@ def _split(run: Run, curve: Curve, observed: dict[str, Observed]) -> CpuSplit:
         cpu_tree_s=run.cpu_time.tree_s,
         cpu_machine_s=run.cpu_time.machine_s,
     )
-    return split_by_cpu([whole], _idle(run), width, duration_s=run.duration_s)
+    return split_by_cpu([whole], idle.knowledge(run, {}), width, duration_s=run.duration_s), {}
 
 
-def _idle(run: Run) -> Idle:
-    settings, cpus = run.settings, max(1, run.cpu_time.logical_cpus)
-    policy: IdlePolicy = settings.idle_policy or ("busy" if settings.reserved_cpus is None else "reserved")
-    reserved = 1.0 if settings.reserved_cpus is None else min(1.0, settings.reserved_cpus / cpus)
-    power_w = [settings.idle_w.get(channel.id, channel.idle_w) for channel in run.channels]
-    spans: dict[str, list[tuple[float, float]]] = {channel.id: [] for channel in run.channels}
-    for gap in run.gaps:
-        spans.setdefault(gap.channel, []).append((gap.start_s, gap.end_s))
-    return Idle(
-        power_w=power_w,
-        policy=policy,
-        reserved_share=reserved,
-        logical_cpus=cpus,
-        gaps=[Gaps(spans[channel.id]) for channel in run.channels] if run.gaps else (),
-    )
-
-
-def _attribution(
-    run: Run, rows: Sequence[ChannelEnergy], split: CpuSplit, counted: frozenset[str]
-) -> Attribution:
-    idle = _idle(run)
+def _attribution(run: Run, rows: Sequence[ChannelEnergy], split: CpuSplit, idle_source: str) -> Attribution:
+    known = idle.knowledge(run, {})
     return Attribution(
         rule=next((shared.rule for shared in split.channels), "cpu_share"),
-        idle_policy=idle.policy,
-        idle_source=_idle_source(run, counted),
+        idle_policy=known.policy,
+        idle_source=idle_source,
         scope=run.settings.scope,
         total=run.settings.total,
         windows=split.windows,
         window_s=split.duration_s / split.windows if split.windows else 0.0,
-        reserved_share=idle.reserved_share if idle.policy == "reserved" else None,
+        reserved_share=known.reserved_share if known.policy == "reserved" else None,
         clamped_j=sum(row.clamped_j for row in rows if row.is_counted),
         carried_cpu_s=split.carried_s,
     )
-
-
-def _idle_source(run: Run, counted: frozenset[str]) -> str:
-    sources = {
-        "configured"
-        if channel.id in run.settings.idle_w
-        else "model"
-        if channel.idle_w is not None
-        else "unknown"
-        for channel in run.channels
-        if channel.id in counted and _device_share(run, channel) is None
-    }
-    return ", ".join(sorted(sources)) or "unknown"
 
 
 def _row(
@@ -126,7 +103,7 @@ def _row(
     energy_j = max(0.0, observed.energy_j if observed.readings else shared.machine_j or 0.0)
     machine = uncertainty.of_machine(channel, observed, energy_j, shared.peak_w, run.duration_s)
     interval: Interval | None
-    if _device_share(run, channel) is not None:
+    if device_share(run, channel) is not None:
         shared, interval = _device_part(run, channel, machine)
     else:
         if shared.machine_j:  # the samples also hold what the meter cut off at the edges
@@ -151,7 +128,7 @@ def _row(
         uncertainty_j=uncertainty.half_width(shared.attributed_j, interval),
         clamped_j=shared.clamped_j,
         gap_s=observed.gap_s,
-        note=channel.note,
+        note="; ".join(each for each in (channel.note, shared.note) if each),
     )
 
 
@@ -165,7 +142,7 @@ def _sees_pids(run: Run) -> bool:
     return bool(run.host.pid_namespace) or not run.host.container
 
 
-def _device_share(run: Run, channel: Channel | ChannelEnergy) -> float | None:
+def device_share(run: Run, channel: Channel | ChannelEnergy) -> float | None:
     """The tree's share of a device that processes are seen on; None where CPU time tells it.
 
     A module (CPU, memory and maybe a GPU behind one meter) is such a device where its driver tells its users.
@@ -245,6 +222,6 @@ def _own(run: Run, counted: Sequence[ChannelEnergy], split: CpuSplit) -> float |
     own_s = run.sampling.own_cpu_s
     if own_s is None:
         return None
-    shared_j = sum(row.machine_j for row in counted if _device_share(run, row) is None)
+    shared_j = sum(row.machine_j for row in counted if device_share(run, row) is None)
     busy_s = max(split.cpu_machine_s, (split.cpu_tree_s or 0.0) + own_s)
     return shared_j * own_s / busy_s if busy_s > 0 else None

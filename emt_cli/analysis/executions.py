@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from emt_cli.analysis import uncertainty
 from emt_cli.analysis.energy import account
+from emt_cli.analysis.statistics import summary
 from emt_cli.analysis.uncertainty import Interval
 from emt_cli.model import (
     Attribution,
@@ -19,13 +20,19 @@ from emt_cli.model import (
     Energy,
     Execution,
     GapSpan,
+    Repeat,
     Run,
     Sample,
+    Sampling,
+    Spread,
     weakest,
 )
 
 _POINTS = 240
 """Points of a repeated run's curve: those of every execution, thinned to so many."""
+
+_FEWEST_WITH_OUTLIERS = 5
+"""Of fewer values one often lies far from the others by chance."""
 
 
 def account_each(run: Run) -> tuple[Energy, Attribution, tuple[CurvePoint, ...], tuple[Execution, ...]]:
@@ -63,9 +70,11 @@ def parts(run: Run) -> Iterator[Run]:
         while held is not None and held.t_s < end_s:
             own.append(held)
             held = next(samples, None)
+        share = execution.duration_s / run.duration_s if run.duration_s > 0 else 0.0
         yield replace(
             run,
             executions=(),
+            sampling=_part_of(run.sampling, share),
             duration_s=execution.duration_s,
             exit=execution.exit,
             observed=execution.observed,
@@ -74,6 +83,12 @@ def parts(run: Run) -> Iterator[Run]:
             gaps=tuple(_gaps_of(run.gaps, execution.start_s, end_s)),
             samples=_from_zero(own, execution.start_s),
         )
+
+
+def _part_of(sampling: Sampling, share: float) -> Sampling:
+    """emt's own CPU time is known as a sum over all executions: it goes by their time."""
+    own_s = sampling.own_cpu_s
+    return replace(sampling, own_cpu_s=None if own_s is None else own_s * share)
 
 
 def _gaps_of(gaps: Iterable[GapSpan], start_s: float, end_s: float) -> Iterator[GapSpan]:
@@ -174,10 +189,78 @@ def _together(attributions: Sequence[Attribution]) -> Attribution:
     count = sum(each.windows for each in attributions)
     return replace(
         attributions[0],
+        idle_source=", ".join(dict.fromkeys(each.idle_source for each in attributions)),
         windows=count,
         window_s=sum(each.window_s * each.windows for each in attributions) / count if count else 0.0,
         clamped_j=sum(each.clamped_j for each in attributions),
         carried_cpu_s=sum(each.carried_cpu_s for each in attributions),
+    )
+
+
+# --- one execution like another ---------------------------------------------------------------------
+
+
+def has_succeeded(execution: Execution) -> bool:
+    return execution.exit.code == 0
+
+
+def of_interest(executions: Sequence[Execution]) -> tuple[int, ...]:
+    """Which of them tell what one execution uses: those that succeeded, since a failure is another amount of
+    work; all of them where none did (a program whose status says something else)."""
+    succeeded = tuple(index for index, each in enumerate(executions) if has_succeeded(each))
+    return succeeded or tuple(range(len(executions)))
+
+
+def repeat(executions: Sequence[Execution]) -> Repeat | None:
+    """Mean, interval and outliers (see `statistics`) of what one execution uses; an energy that is not known
+    of all of them has none."""
+    indices = of_interest(executions)
+    if not indices:
+        return None
+    chosen = [executions[index] for index in indices]
+    times_s = [each.duration_s for each in chosen]
+    machine_j, attributed_j = [each.machine_j for each in chosen], [each.attributed_j for each in chosen]
+    duration_s = _spread(times_s, indices)
+    if duration_s is None:
+        return None
+    return Repeat(
+        executions=len(chosen),
+        duration_s=duration_s,
+        machine_j=_spread(machine_j, indices),
+        attributed_j=_spread(attributed_j, indices),
+        machine_w=_spread(_watts(machine_j, times_s), indices),
+        attributed_w=_spread(_watts(attributed_j, times_s), indices),
+    )
+
+
+def spread(values: Sequence[float | None]) -> Spread | None:
+    """Of values that are numbered as they come; None if one of them is not known."""
+    return _spread(values, range(len(values)))
+
+
+def _watts(joules: Sequence[float | None], times_s: Sequence[float]) -> list[float | None]:
+    pairs = zip(joules, times_s, strict=True)
+    return [None if energy_j is None or time_s <= 0 else energy_j / time_s for energy_j, time_s in pairs]
+
+
+def _spread(values: Sequence[float | None], indices: Sequence[int]) -> Spread | None:
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        return None
+    try:
+        found = summary(known)
+    except ValueError:  # not a number: a damaged record
+        return None
+    return Spread(
+        n=found.n,
+        mean=found.mean,
+        sd=found.sd,
+        low=found.low,
+        high=found.high,
+        min=found.min,
+        max=found.max,
+        median=found.median,
+        outliers=tuple(indices[at] for at in found.outliers) if found.n >= _FEWEST_WITH_OUTLIERS else (),
     )
 
 

@@ -9,44 +9,91 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from math import ceil
 
-from emt_cli.errors import RecordError
-from emt_cli.model import CpuTime, Execution, GapSpan, Observed, Process, Run, Sample, Sampling
+from emt_cli.model import (
+    Channel,
+    CpuTime,
+    DeviceUse,
+    Execution,
+    GapSpan,
+    Observed,
+    Process,
+    Run,
+    Sample,
+    Sampling,
+    Work,
+)
 
 _STEP_S = 1e-6
 """The step of the times in samples.csv: so far apart are the last sample of one and the first of the next."""
+_GONE = "it was not there in this execution"
 
 
 def merged(draft: Run, runs: Sequence[Run]) -> Run:
-    """`draft` with the executions of these runs. Raises RecordError where their channels differ: a sum
-    over other sensors would be no sum."""
-    first = runs[0]
-    for run in runs[1:]:
-        if [c.id for c in run.channels] != [c.id for c in first.channels]:
-            raise RecordError(
-                "the executions were read by different sensors: a device came or went in between",
-                hint="emt sensors lists what is here; --only leaves the unsteady one out",
-            )
-    starts_s = list(_starts(runs))
-    placed = list(zip(starts_s, runs, strict=True))
+    """`draft` with the executions of these runs, one at least. A channel that was not there in one of them
+    is a gap for as long as that one took."""
+    channels = _channels(runs)
+    runs = [_with_channels(run, channels) for run in runs]
+    placed = list(zip(_starts(runs), runs, strict=True))
     failed = [run for run in runs if run.exit.code != 0]
     return replace(
         draft,
-        channels=first.channels,
+        channels=channels,
         state="complete",
         duration_s=sum(run.duration_s for run in runs),
-        exit=(failed[0] if failed else runs[-1]).exit,
+        exit=(failed or runs)[0].exit,
         sampling=_sampling(runs),
         observed=tuple(_observed(runs)),
         gaps=tuple(_gaps(placed)),
         cpu_time=_cpu_time(placed),
-        devices=first.devices,
+        devices=tuple(_devices(runs)),
         processes=tuple(_processes(placed)),
         suspended_s=sum(run.suspended_s for run in runs),
         paused_s=sum(run.paused_s for run in runs),
         notices=tuple(dict.fromkeys(each for run in (draft, *runs) for each in run.notices)),
+        work=_work(runs),
         executions=tuple(_execution(start_s, run) for start_s, run in placed),
         samples=_Chain(placed),
     )
+
+
+def _channels(runs: Sequence[Run]) -> tuple[Channel, ...]:
+    """Those of all runs, in the order in which they were first seen."""
+    found: dict[str, Channel] = {}
+    for run in runs:
+        for channel in run.channels:
+            found.setdefault(channel.id, channel)
+    return tuple(found.values())
+
+
+def _with_channels(run: Run, channels: Sequence[Channel]) -> Run:
+    """The run as if it had had all of these channels: those that it had not have never been read."""
+    own = [channel.id for channel in run.channels]
+    if own == [channel.id for channel in channels]:
+        return run
+    places = [own.index(channel.id) if channel.id in own else None for channel in channels]
+    missing = [channel.id for channel in channels if channel.id not in own]
+    gone = [GapSpan(channel=id, start_s=0.0, end_s=run.duration_s, reason=_GONE) for id in missing]
+    unread = [Observed(channel=id, gap_s=run.duration_s) for id in missing]
+    return replace(
+        run,
+        channels=tuple(channels),
+        observed=(*run.observed, *unread),
+        gaps=(*run.gaps, *gone),
+        samples=_Placed(run.samples, places),
+    )
+
+
+class _Placed:
+    """Samples whose columns are in another order; None: one that was not there."""
+
+    def __init__(self, samples: Iterable[Sample], places: Sequence[int | None]) -> None:
+        self._samples, self._places = samples, places
+
+    def __iter__(self) -> Iterator[Sample]:
+        for each in self._samples:
+            energy_j = tuple([None if at is None else each.energy_j[at] for at in self._places])
+            power_w = tuple([None if at is None else each.power_w[at] for at in self._places])
+            yield each._replace(energy_j=energy_j, power_w=power_w)
 
 
 def _starts(runs: Sequence[Run]) -> Iterator[float]:
@@ -118,6 +165,23 @@ def _observed(runs: Sequence[Run]) -> Iterator[Observed]:
     yield from by_channel.values()
 
 
+def _devices(runs: Sequence[Run]) -> Iterator[DeviceUse]:
+    """Who used each device over all; a user of before may be gone, and is named all the same."""
+    uses: dict[str, list[DeviceUse]] = {}
+    for run in runs:
+        for use in run.devices:
+            uses.setdefault(use.device, []).append(use)
+    for same in uses.values():
+        yield replace(
+            same[0],
+            tree_busy_s=_sum([use.tree_busy_s for use in same]),
+            total_busy_s=_sum([use.total_busy_s for use in same]),
+            tree_pids=tuple(dict.fromkeys(pid for use in same for pid in use.tree_pids)),
+            other_pids=tuple(dict.fromkeys(pid for use in same for pid in use.other_pids)),
+            sees_others=all(use.sees_others for use in same),
+        )
+
+
 def _gaps(placed: Iterable[tuple[float, Run]]) -> Iterator[GapSpan]:
     for start_s, run in placed:
         for gap in run.gaps:
@@ -147,7 +211,7 @@ def _cpu_time(placed: Sequence[tuple[float, Run]]) -> CpuTime:
         coverage=min(known) if len(known) == len(coverages) else None,
         stolen_s=_sum([each.stolen_s for each in times]),
         logical_cpus=times[0].logical_cpus,
-        refusals=times[0].refusals,
+        refusals={name: why for each in times for name, why in each.refusals.items()},
         blind_spot=next((each.blind_spot for each in times if each.blind_spot), ""),
         processes_seen=sum(each.processes_seen for each in times),
         late=tuple(
@@ -156,6 +220,15 @@ def _cpu_time(placed: Sequence[tuple[float, Run]]) -> CpuTime:
             for late in run.cpu_time.late
         ),
     )
+
+
+def _work(runs: Sequence[Run]) -> Work | None:
+    """What all of them got done; not known as soon as one of them does not tell, or tells another unit."""
+    works = [run.work for run in runs]
+    known = [work for work in works if work is not None]
+    if len(known) < len(works) or len({work.unit for work in known}) != 1:
+        return None
+    return Work(amount=sum(work.amount for work in known), unit=known[0].unit)
 
 
 def _sum(values: Sequence[float | None]) -> float | None:

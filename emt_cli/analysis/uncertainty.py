@@ -110,7 +110,8 @@ def of_cpu_share(machine: MachineBounds, shared: Shared, split: CpuSplit, cpu: C
     mean = _mean_share(machine.energy_j, value, split.cpu_tree_s, busy_s)
     idle_is_known = shared.idle_j is not None
     low, high = (value, value) if idle_is_known else (min(shared.least_j, value), max(shared.most_j, value))
-    idle_j = IDLE_POWER_ERROR * abs(shared.idle_shift_j)
+    idle_error = IDLE_POWER_ERROR if shared.idle_error is None else shared.idle_error
+    idle_j = idle_error * abs(shared.idle_shift_j)
     below, above = _clock_ticks(value, machine.energy_j, split, cpu)
     low -= mean * machine.below_j + split.peak_share * machine.local_j + idle_j + below
     high += mean * machine.above_j + split.peak_share * (machine.local_j + machine.gaps_j) + idle_j + above

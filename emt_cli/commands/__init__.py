@@ -22,9 +22,14 @@ if TYPE_CHECKING:
 _PANELS = {
     "run": "Measure",
     "report": "Read",
+    "export": "Read",
     "runs": "Read",
+    "compare": "Decide",
+    "check": "Decide",
+    "bench": "Decide",
     "sensors": "Machine",
     "doctor": "Machine",
+    "calibrate": "Machine",
     "config": "Machine",
 }
 _HIDDEN = ("generate",)

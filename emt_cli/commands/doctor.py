@@ -139,8 +139,20 @@ def _setup(config: Config, machine: Machine) -> Setup:
         store_fault=store_fault(store) if store else "",
         location=place,
         location_source=source,
+        calibration=_calibration(machine),
         notices=tuple(notices),
     )
+
+
+def _calibration(machine: Machine) -> str:
+    from datetime import datetime, timezone
+
+    from emt_cli import host
+    from emt_cli.commands.keeping import home
+    from emt_cli.store.calibration import folder, known
+
+    here = host.facts(machine.text, machine.environ)
+    return known(here, folder(os.environ, home()), machine.text, datetime.now(timezone.utc)).source
 
 
 def store_fault(store: str) -> str:

@@ -12,9 +12,11 @@ from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from emt_cli.commands import choosing
+from emt_cli.commands.limiting import Limited, LimitOrder
+from emt_cli.commands.working import Counted, WorkOrder
 from emt_cli.config import Config, keys
 from emt_cli.errors import EmtError
-from emt_cli.model import Exit, Notice, Run, Sampling, Settings
+from emt_cli.model import Exit, Notice, Run
 from emt_cli.sensors.base import Machine
 from emt_cli.values import Value
 
@@ -38,6 +40,9 @@ class Order(Value):
     outputs: tuple[str, ...] = ()
     is_forced: bool = False
     user: str | None = None
+    work: WorkOrder = None
+    limits: LimitOrder | None = None
+    """Both of every execution."""
 
 
 class Plan(Value):
@@ -52,6 +57,15 @@ class Plan(Value):
     ignore_failure: bool = False
 
 
+class NothingMeasured(EmtError):
+    """An execution that came to nothing though it had, or might have, begun: a signal came first, the warm-up
+    failed, or the process that measured it was lost. `exit` is what to leave with."""
+
+    def __init__(self, message: str, exit_: Exit, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.exit = exit_
+
+
 def in_shell(command: Sequence[str], platform: str) -> list[str]:
     """The command as one line for the system's shell."""
     if platform == "win32":
@@ -61,42 +75,10 @@ def in_shell(command: Sequence[str], platform: str) -> list[str]:
 
 def draft_of(order: Order, config: Config, machine: Machine) -> Run:
     """The run as far as it is known before anything was started."""
-    from datetime import datetime, timezone
+    from emt_cli.commands.keeping import home
+    from emt_cli.drafting import draft
 
-    from emt_cli import host
-    from emt_cli.analysis.carbon import find_grid
-    from emt_cli.store.library import new_id
-
-    started = datetime.now(timezone.utc)
-    facts = host.facts(machine.text, os.environ)
-    return Run(
-        id=new_id(started, order.command),
-        command=order.command,
-        started_at=started.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        host=facts,
-        sampling=Sampling(frequency_hz=config[keys.FREQUENCY]),
-        name=order.name,
-        tags=order.tags,
-        job=host.job(os.environ),
-        recorder_pid=os.getpid(),
-        settings=Settings(
-            scope=config[keys.SCOPE],
-            total=config[keys.TOTAL],
-            idle_policy=config[keys.IDLE_POLICY],
-            idle_w=dict(config[keys.IDLE_W]),
-            reserved_cpus=host.reserved_cpus(machine.text, os.environ, facts.cpu_count),
-            pue=config[keys.PUE],
-            pue_source=config.source(keys.PUE),
-        ),
-        grid=find_grid(
-            location=config[keys.LOCATION],
-            location_source=config.source(keys.LOCATION),
-            intensity=config[keys.INTENSITY],
-            intensity_source=config.source(keys.INTENSITY),
-            timezone=facts.timezone,
-        ),
-        notices=config.notices,
-    )
+    return draft(order.command, config, machine, home=home(), name=order.name, tags=order.tags)
 
 
 def keeping_of(draft: Run, order: Order, config: Config) -> Keeping:
@@ -129,8 +111,9 @@ def measure(
             _require_measured(opened, config)
         return opened.sensors, opened.notices
 
+    counted, limited = Counted(order.work), Limited(order.limits)
     try:
-        return record(
+        run = record(
             draft,
             system=system,
             machine=machine,
@@ -143,12 +126,14 @@ def measure(
                 wait_tree=config[keys.WAIT_TREE],
             ),
             user=becoming,
+            watch=limited.watch,
         )
     except MeasuringFault:
         raise
     except BaseException:
         keeping.discard()
         raise
+    return limited.on(counted.on(run))
 
 
 def _require_measured(opened: Opened, config: Config) -> None:
@@ -210,33 +195,48 @@ def keep(run: Run, keeping: Keeping) -> Run:
 
 def execute_apart(order: Order, folder: str, config: Config, machine: Machine, system: System) -> Run:
     """One execution of many, in a process of its own (see `System.apart`), with its raw record in `folder`,
-    a path that does not exist yet. Raises what `measure` raises; MeasuringFault too where it died."""
+    a path that does not exist yet. Raises what `measure` raises; NothingMeasured where it died."""
     from emt_cli.store import load
 
     ended = system.apart(lambda: _execute_into(folder, order, config, machine, system.again()))
     failure = _failure_in(folder)
     if failure is not None:
         raise failure
-    try:
-        return load(folder)[0]
-    except EmtError as error:
-        from emt_cli.measure.session import MeasuringFault
+    if ended.code != 0:
+        from emt_cli.reports.phrases import signal_name
 
-        raise MeasuringFault(f"an execution left no record: {error}", ended) from None
+        how = f"was killed by {signal_name(ended.signal)}" if ended.signal else "failed"
+        raise NothingMeasured(
+            f"the process that measured an execution {how}; the command may still be running",
+            ended,
+            hint="who kills for want of memory is in the kernel's log: dmesg",
+        )
+    try:
+        run = load(folder)[0]
+        system.disregard(process.pid for process in run.processes)
+        return run
+    except EmtError as error:
+        raise NothingMeasured(f"an execution left no record: {error}", Exit(code=1)) from None
 
 
 def _execute_into(folder: str, order: Order, config: Config, machine: Machine, system: System) -> None:
-    """Never raises what `execute_apart` can tell: that is left beside the folder."""
+    """What `execute_apart` can tell is left beside the folder, not raised."""
+    from emt_cli.commands import show_traceback
+    from emt_cli.commands.keeping import Keeping
+
     try:
         draft = draft_of(order, config, machine)
         limit = config[keys.MAX_SAMPLES]
-        from emt_cli.commands.keeping import Keeping
-
         keeping = Keeping(draft, (folder + os.sep,), store=None, force=False, max_samples=limit)
         measured = measure(draft, keeping, order, config, machine, system)
         keeping.keep(replace(measured, samples=keeping.samples(measured)))
     except EmtError as error:
+        if error.__cause__ is not None and hasattr(error, "exit"):
+            show_traceback(error.__cause__)
         _leave_failure(folder, error)
+    except Exception as fault:
+        show_traceback(fault)
+        raise
 
 
 def _leave_failure(folder: str, error: EmtError) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from emt_cli.commands import stdout
+from emt_cli.commands.finding import WAYS, load_runs
 from emt_cli.errors import NotFoundError, UsageError
 from emt_cli.model import Run
 
@@ -14,8 +15,8 @@ app = typer.Typer(add_completion=False)
 
 Format = Literal["table", "json", "csv", "markdown"]
 _SHOWN: dict[Format, str] = {
-    "table": "energy processes curve carbon warnings",
-    "markdown": "energy processes carbon warnings",
+    "table": "energy executions processes curve carbon warnings",
+    "markdown": "energy executions processes carbon warnings",
 }
 
 
@@ -25,7 +26,7 @@ def report(
         list[str] | None,
         typer.Argument(
             metavar="[RUN|PATH]...",
-            help="Runs by id or name, @latest, or paths of run folders, .json and .csv files.",
+            help=WAYS,
             show_default=False,
         ),
     ] = None,
@@ -43,7 +44,7 @@ def report(
         typer.Option(
             "--show",
             metavar="LIST",
-            help="Only these sections: energy, processes, curve, carbon, warnings.",
+            help="Only these sections: energy, executions, processes, curve, carbon, warnings.",
             show_default=False,
         ),
     ] = None,
@@ -65,7 +66,7 @@ def report(
         raise UsageError(
             f"--get prints one value and has no --format {form}", hint=f"emt report --get {path}"
         )
-    loaded = _load(runs or ["@latest"], recompute=recompute)
+    loaded = load_runs(runs or ["@latest"], recompute=recompute)
     if path is not None:
         _print_value(loaded, path, as_json=form == "json")
     elif form == "json":
@@ -93,32 +94,6 @@ def _sections(show: str | None, form: Format) -> frozenset[str] | None:
     if not wanted:
         raise UsageError("--show names no section", hint=f"there are {', '.join(known)}")
     return frozenset(wanted)
-
-
-# --- loading ----------------------------------------------------------------------------------------
-
-
-def _load(wanted: list[str], *, recompute: bool) -> list[Run]:
-    """The runs behind names and paths, with results: a run that never ended gets them now."""
-    from emt_cli.commands import complain
-    from emt_cli.commands.keeping import store_of
-    from emt_cli.config import load_here
-    from emt_cli.store import find, load
-
-    config = load_here({})
-    for notice in config.notices:
-        complain(notice.text, notice.hint)
-    store = store_of(config)
-    return [_completed(run, recompute=recompute) for one in wanted for run in load(find(store, one))]
-
-
-def _completed(run: Run, *, recompute: bool) -> Run:
-    """A row of a summary has no raw part, so its results stand as they are."""
-    if not run.channels or (run.energy is not None and not recompute):
-        return run
-    from emt_cli.analysis import complete
-
-    return complete(run)
 
 
 # --- printing ---------------------------------------------------------------------------------------

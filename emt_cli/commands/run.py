@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
-from emt_cli.commands import choosing
+from emt_cli.commands import choosing, limiting, working
+from emt_cli.commands.choosing import SENSORS
 from emt_cli.commands.execution import Order, Plan, draft_of, in_shell, keep, keeping_of, measure, results_of
 from emt_cli.config import Config, keys, load_here
 from emt_cli.errors import UsageError
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from emt_cli.measure.systems import System
 
 app = typer.Typer(add_completion=False)
+
+RECORD, REPEATS, MEANING = "Record", "Repeats", "Meaning"
+"""Panels of the help page; SENSORS and LIMITS are those of the options that other commands share."""
 
 _WRITE_LIMIT_S = 30.0
 _NOT_KEPT = frozenset({"store_unwritable", "output_moved"})
@@ -42,6 +46,7 @@ def run(
             "-F",
             "--frequency",
             metavar="HZ",
+            rich_help_panel=SENSORS,
             help="Samples per second, 0.1 to 1000 [10].",
             show_default=False,
         ),
@@ -52,67 +57,113 @@ def run(
             "-o",
             "--output",
             metavar="PATH",
+            rich_help_panel=RECORD,
             help="Also write the record here: a folder, a .json or a .csv file. "
             "{host} {node} {pid} {date} {name} {job} {rank} are filled in.",
             show_default=False,
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace what -o names.")] = False,
-    no_store: Annotated[bool, typer.Option("--no-store", help="Do not keep the run in the store.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print no summary.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say more in the summary.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", rich_help_panel=RECORD, help="Replace what -o names.")
+    ] = False,
+    no_store: Annotated[
+        bool, typer.Option("--no-store", rich_help_panel=RECORD, help="Do not keep the run in the store.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", rich_help_panel=RECORD, help="Print no summary.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", rich_help_panel=RECORD, help="Say more in the summary.")
+    ] = False,
     name: Annotated[
         str,
-        typer.Option("-n", "--name", metavar="NAME", help="A name to find the run by.", show_default=False),
+        typer.Option(
+            "-n",
+            "--name",
+            metavar="NAME",
+            rich_help_panel=RECORD,
+            help="A name to find the run by.",
+            show_default=False,
+        ),
     ] = "",
     tag: Annotated[
         list[str] | None,
         typer.Option(
-            "-t", "--tag", metavar="KEY=VALUE", help="A tag to find the run by.", show_default=False
+            "-t",
+            "--tag",
+            metavar="KEY=VALUE",
+            rich_help_panel=RECORD,
+            help="A tag to find the run by.",
+            show_default=False,
         ),
     ] = None,
     location: Annotated[
         str | None,
         typer.Option(
-            "--location", metavar="PLACE", help="Whose grid feeds the machine: FR.", show_default=False
+            "--location",
+            metavar="PLACE",
+            rich_help_panel=MEANING,
+            help="Whose grid feeds the machine: FR.",
+            show_default=False,
         ),
     ] = None,
     intensity: Annotated[
         float | None,
         typer.Option(
-            "--intensity", metavar="G", help="Grams of CO2e for a kilowatt-hour.", show_default=False
+            "--intensity",
+            metavar="G",
+            rich_help_panel=MEANING,
+            help="Grams of CO2e for a kilowatt-hour.",
+            show_default=False,
         ),
     ] = None,
     pue: Annotated[
         float | None,
         typer.Option(
-            "--pue", metavar="RATIO", help="Power usage effectiveness of the site.", show_default=False
+            "--pue",
+            metavar="RATIO",
+            rich_help_panel=MEANING,
+            help="Power usage effectiveness of the site.",
+            show_default=False,
         ),
     ] = None,
     scope: Annotated[
         Literal["tree", "machine"] | None,
-        typer.Option("--scope", help="Whose energy carbon is counted for.", show_default=False),
+        typer.Option(
+            "--scope", rich_help_panel=MEANING, help="Whose energy carbon is counted for.", show_default=False
+        ),
     ] = None,
     total: Annotated[
         Literal["components", "platform"] | None,
         typer.Option(
-            "--total", help="The headline: summed components or the whole node.", show_default=False
+            "--total",
+            rich_help_panel=MEANING,
+            help="The headline: summed components or the whole node.",
+            show_default=False,
         ),
     ] = None,
     idle_policy: Annotated[
         Literal["busy", "reserved", "capacity", "none"] | None,
         typer.Option(
-            "--idle-policy", help="Which share of the idle power the tree bears.", show_default=False
+            "--idle-policy",
+            rich_help_panel=MEANING,
+            help="Which share of the idle power the tree bears.",
+            show_default=False,
         ),
     ] = None,
     max_samples: Annotated[
         int | None,
         typer.Option(
-            "--max-samples", metavar="N", help="Rows before the curve is thinned.", show_default=False
+            "--max-samples",
+            metavar="N",
+            rich_help_panel=RECORD,
+            help="Rows before the curve is thinned.",
+            show_default=False,
         ),
     ] = None,
     no_perf: Annotated[
-        bool, typer.Option("--no-perf", help="Count CPU time without the perf counter.")
+        bool,
+        typer.Option("--no-perf", rich_help_panel=SENSORS, help="Count CPU time without the perf counter."),
     ] = False,
     wait_tree: Annotated[
         bool, typer.Option("--wait-tree", help="Measure until the last descendant has ended.")
@@ -120,36 +171,71 @@ def run(
     repeat: Annotated[
         int,
         typer.Option(
-            "-r", "--repeat", min=1, max=100_000, metavar="N", help="Executions.", show_default=False
+            "-r",
+            "--repeat",
+            min=1,
+            max=100_000,
+            metavar="N",
+            rich_help_panel=REPEATS,
+            help="Executions.",
+            show_default=False,
         ),
     ] = 1,
     warmup: Annotated[
         int,
         typer.Option(
-            "--warmup", min=0, metavar="K", help="Executions before, unmeasured.", show_default=False
+            "--warmup",
+            min=0,
+            metavar="K",
+            rich_help_panel=REPEATS,
+            help="Executions before, unmeasured.",
+            show_default=False,
         ),
     ] = 0,
     cooldown: Annotated[
         float,
         typer.Option(
-            "--cooldown", min=0, metavar="S", help="Seconds of rest between two.", show_default=False
+            "--cooldown",
+            min=0,
+            metavar="S",
+            rich_help_panel=REPEATS,
+            help="Seconds of rest between two.",
+            show_default=False,
         ),
     ] = 0.0,
     prepare: Annotated[
         str,
         typer.Option(
-            "--prepare", metavar="CMD", help="A shell line before each execution.", show_default=False
+            "--prepare",
+            metavar="CMD",
+            rich_help_panel=REPEATS,
+            help="A shell line before each execution.",
+            show_default=False,
         ),
     ] = "",
     idle_before: Annotated[
         float,
         typer.Option(
-            "--idle-before", min=0, metavar="S", help="Measure idle power first.", show_default=False
+            "--idle-before",
+            min=0,
+            metavar="S",
+            rich_help_panel=REPEATS,
+            help="Measure idle power first.",
+            show_default=False,
         ),
     ] = 0.0,
     ignore_failure: Annotated[
-        bool, typer.Option("--ignore-failure", help="Go on repeating when COMMAND fails.")
+        bool,
+        typer.Option("--ignore-failure", rich_help_panel=REPEATS, help="Go on repeating when COMMAND fails."),
     ] = False,
+    units: working.Units = None,
+    units_from: working.UnitsFrom = None,
+    max_energy: limiting.MaxEnergy = None,
+    max_co2e: limiting.MaxCo2e = None,
+    max_power: limiting.MaxPower = None,
+    max_time: limiting.MaxTime = None,
+    on_exceed: limiting.OnExceed = None,
+    grace: limiting.Grace = None,
     only: choosing.Only = None,
     exclude: choosing.Exclude = None,
     opt_in: choosing.With = None,
@@ -158,6 +244,7 @@ def run(
         typer.Option(
             "--cpu-watts",
             metavar="IDLE:FULL",
+            rich_help_panel=SENSORS,
             help="Watts of an unmeasured CPU, idle and fully loaded: 15:65.",
             show_default=False,
         ),
@@ -165,19 +252,30 @@ def run(
     ram_watts_per_gb: Annotated[
         float | None,
         typer.Option(
-            "--ram-watts-per-gb", metavar="W", help="Watts of unmeasured memory per GB.", show_default=False
+            "--ram-watts-per-gb",
+            metavar="W",
+            rich_help_panel=SENSORS,
+            help="Watts of unmeasured memory per GB.",
+            show_default=False,
         ),
     ] = None,
     require: Annotated[
         Literal["measured"] | None,
         typer.Option(
-            "--require", help="Do not start COMMAND where energy can only be estimated.", show_default=False
+            "--require",
+            rich_help_panel=SENSORS,
+            help="Do not start COMMAND where energy can only be estimated.",
+            show_default=False,
         ),
     ] = None,
     replay: Annotated[
         str | None,
         typer.Option(
-            "--replay", metavar="FILE", help="Play recorded readings instead of sensors.", show_default=False
+            "--replay",
+            metavar="FILE",
+            rich_help_panel=SENSORS,
+            help="Play recorded readings instead of sensors.",
+            show_default=False,
         ),
     ] = None,
     user: Annotated[
@@ -221,10 +319,14 @@ def run(
     order = Order(
         command=tuple(words),
         name=name,
-        tags=_tags(tag or ()),
+        tags=tags_of(tag or ()),
         outputs=tuple(output or ()),
         is_forced=force,
         user=user,
+        work=working.order_of(units, units_from),
+        limits=limiting.order_of(
+            limiting.limits_of(max_energy, max_co2e, max_power, max_time), on_exceed, grace
+        ),
     )
     plan = Plan(
         executions=repeat,
@@ -239,32 +341,50 @@ def run(
 
     system = this_system(machine.platform)
     try:
-        kept, keeping = (_once if plan == Plan() else _again_and_again)(order, plan, config, machine, system)
-        _tell(kept, keeping, is_quiet=config[keys.QUIET], is_verbose=verbose)
-        ended = kept.exit
+        if plan == Plan():
+            ended = _once(order, config, machine, system, is_verbose=verbose)
+        else:
+            ended = _again_and_again(order, plan, config, machine, system, is_verbose=verbose)
     except MeasuringFault as fault:
         _say_fault(fault)
         ended = fault.exit
     _leave(ended, system)
 
 
-def _once(order: Order, plan: Plan, config: Config, machine: Machine, system: System) -> tuple[Run, Keeping]:
+def _once(order: Order, config: Config, machine: Machine, system: System, *, is_verbose: bool) -> Exit:
     draft = draft_of(order, config, machine)
     keeping = keeping_of(draft, order, config)
     measured = measure(draft, keeping, order, config, machine, system)
-    return keep(results_of(measured, keeping), keeping), keeping
+    run = keep(limiting.judged(results_of(measured, keeping), order.limits), keeping)
+    _tell(run, keeping, is_quiet=config[keys.QUIET], is_verbose=is_verbose)
+    return limiting.exit_of(run)
 
 
 def _again_and_again(
-    order: Order, plan: Plan, config: Config, machine: Machine, system: System
-) -> tuple[Run, Keeping]:
+    order: Order, plan: Plan, config: Config, machine: Machine, system: System, *, is_verbose: bool
+) -> Exit:
+    """How to leave: as the first execution that failed, or as what kept emt from going on."""
+    from emt_cli.commands import complain
+    from emt_cli.commands.execution import NothingMeasured
     from emt_cli.commands.repeating import measure_repeatedly, progress_on
 
     progress = progress_on(None if config[keys.QUIET] else sys.stderr)
-    return measure_repeatedly(order, plan, config, machine, system, progress)
+    try:
+        run, keeping, failure = measure_repeatedly(order, plan, config, machine, system, progress)
+    except NothingMeasured as nothing:
+        complain(str(nothing), nothing.hint)
+        return nothing.exit
+    _tell(run, keeping, is_quiet=config[keys.QUIET], is_verbose=is_verbose)
+    if failure is None:
+        return limiting.exit_of(run)
+    done = len(run.executions)
+    complain(f"after {done} of {plan.executions} executions: {failure}", failure.hint)
+    exit_of_fault: Exit | None = getattr(failure, "exit", None)
+    return exit_of_fault or Exit(code=failure.exit_code)
 
 
-def _tags(words: Sequence[str]) -> dict[str, str]:
+def tags_of(words: Sequence[str]) -> dict[str, str]:
+    """The tags of every `-t KEY=VALUE`. Raises UsageError."""
     found = {}
     for word in words:
         key, equals, value = word.partition("=")

@@ -26,6 +26,7 @@ EXAMINATIONS: tuple[Callable[[Facts], Iterable[Finding]], ...] = (
     conditions.hidden_processes,
     installation.settings,
     installation.location,
+    installation.calibration,
     counters.memory,
     conditions.power_supply,
     conditions.governor,

@@ -43,6 +43,8 @@ class Setup(Value):
     store_fault: str = ""
     location: str = ""
     location_source: str = ""
+    calibration: str = ""
+    """Where the idle power comes from, or why a calibration is not used; empty where there is none."""
     notices: tuple[Notice, ...] = ()
 
 

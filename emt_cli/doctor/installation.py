@@ -59,6 +59,21 @@ def location(facts: Facts) -> Iterator[Finding]:
         yield ok("location", f"CO2e is told for {setup.location} (from: {setup.location_source})")
 
 
+def calibration(facts: Facts) -> Iterator[Finding]:
+    """Whether what was measured of the idle power still holds."""
+    told = facts.setup.calibration
+    if told.startswith("calibrated"):
+        yield ok("calibration", f"idle power: {told}")
+    elif told:
+        yield Finding(
+            code="calibration_unused",
+            state="note",
+            text=f"idle power: {told}",
+            remedy=("emt calibrate",),
+            advice="on an idle machine; emt calibrate --forget deletes the old one",
+        )
+
+
 def settings(facts: Facts) -> Iterator[Finding]:
     """Settings that were ignored."""
     for notice in facts.setup.notices:

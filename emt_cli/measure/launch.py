@@ -95,7 +95,7 @@ class HeldChild:
         self._inherited = _inherited_descriptors()
         environment = _entry_environment()
         try:
-            _fill_closed_standard_descriptors()
+            fill_closed_standard_descriptors()
             go_read, self._go = os.pipe()
             self._answer, answer_write = os.pipe()
             self.pid = os.fork()
@@ -181,7 +181,7 @@ def _entry_environment() -> dict[str, str]:
     return environment
 
 
-def _fill_closed_standard_descriptors() -> None:
+def fill_closed_standard_descriptors() -> None:
     """Keep emt's own files off closed descriptors 0 to 2; the child finds them closed again."""
     while (fd := os.open("/", _NOWHERE)) <= 2:
         pass

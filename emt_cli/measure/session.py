@@ -15,13 +15,14 @@ from emt_cli.errors import EmtError, LaunchError
 from emt_cli.measure.sampler import Collector, CpuLoop, Loop, RealClock, SensorLoop
 from emt_cli.measure.systems import Child, System
 from emt_cli.measure.writer import Observer, Writer
-from emt_cli.model import CgroupUse, Channel, Exit, LateCpu, Notice, Process, Run, Sampling
+from emt_cli.model import CgroupUse, Channel, DeviceUse, Exit, LateCpu, Notice, Process, Run, Sampling
 from emt_cli.notices import notice
 from emt_cli.sensors.base import Machine, Sensor, StartsProcesses
 from emt_cli.values import Value
 
 if TYPE_CHECKING:
     from emt_cli.measure.users import User
+    from emt_cli.measure.watch import Watch
 
 _EDGE_LIMIT_S = 1.0
 """How long the first and the last readings may take before they become gaps."""
@@ -60,6 +61,7 @@ def record(
     open_observer: Callable[[], Observer],
     options: Options,
     user: User | None = None,
+    watch: Watch | None = None,
 ) -> Run:
     """Run `draft.command` and return the raw record; `system` is entered, and left to be.
 
@@ -74,7 +76,7 @@ def record(
         system.prepare()
         observer = open_observer()
         sensors, notices = open_sensors()
-        session = _Session(draft, machine, system, sensors, notices, observer, options)
+        session = _Session(draft, machine, system, sensors, notices, observer, options, watch)
         session.prime()
     except BaseException as failure:
         child.abandon()
@@ -114,12 +116,14 @@ class _Session:
         notices: Sequence[Notice],
         observer: Observer,
         options: Options,
+        watch: Watch | None,
     ) -> None:
         base_s = min(1.0 / options.frequency_hz, _LONGEST_TICK_S)
         self._options = options
         self._system = system
         self._tree = tree = system.follow(_processes_of(sensors))
         self._observer = observer
+        self._watch = watch
         self._cpu = system.meter(
             machine, use_perf=options.use_perf, use_cgroup=options.use_cgroup, period_s=base_s
         )
@@ -129,13 +133,16 @@ class _Session:
             self._sensor_loops.append(SensorLoop(sensor, len(channels), base_s, RealClock(), tree.has))
             channels.extend(sensor.channels)
         self._loops: list[Loop] = [CpuLoop(self._cpu, base_s, RealClock()), *self._sensor_loops]
-        self._writer = Writer(observer, Collector(self._loops, len(channels)), base_s)
+        listen = None if watch is None else watch.see
+        self._writer = Writer(observer, Collector(self._loops, len(channels)), base_s, listen)
         self._draft = replace(draft, channels=tuple(channels), notices=(*draft.notices, *notices))
 
     def prime(self) -> None:
         """Warm up, then read the start edge of every channel; what does not answer in time is left behind."""
         for loop in self._loops:
             loop.start()
+        if self._watch is not None:
+            self._watch.prepare()
         _wait_all([loop.is_warm for loop in self._loops], _EDGE_LIMIT_S)
         self._observer.begin(self._draft)
         for loop in self._loops:
@@ -154,6 +161,8 @@ class _Session:
         finally:
             self._cpu.note_exec(child.own_cpu_s)
         self._writer.start(self._origin_s, self._processes)
+        if self._watch is not None:
+            self._watch.start(self._draft, self._origin_s, self._system.end, self._devices)
 
     def see_to_the_end(self) -> Run:
         """Wait until the command is over, take the last readings, and put the record together."""
@@ -161,6 +170,8 @@ class _Session:
         if self._options.wait_tree:
             self._system.wait_for_rest()
         end_s = time.monotonic()
+        if self._watch is not None:
+            self._watch.stop()
         notices = self._look_at_the_clock(end_s)
         self._stop_loops()
         ended, root_s = self._system.reap()
@@ -177,13 +188,13 @@ class _Session:
             exit=ended,
             cpu_time=replace(cpu_time, late=_late_since(self._origin_s, cpu_time.late)),
             processes=self._processes(),
-            devices=tuple(use for loop in self._sensor_loops for use in loop.shares.uses()),
+            devices=self._devices(),
             observed=tuple(each.observed() for each in meters),
             gaps=tuple(gap for each in meters for gap in each.gaps),
             suspended_s=max(0.0, self._system.suspended_s() - self._suspended_s),
             paused_s=self._cpu.paused_s,
             samples=self._writer.edges,
-            notices=(*self._draft.notices, *notices, *self._writer.notices),
+            notices=(*self._draft.notices, *notices, *self._writer.notices, *self._watch_notices()),
             sampling=self._sampling(),
         )
 
@@ -193,10 +204,18 @@ class _Session:
 
     def clear_up(self) -> None:
         """Leave nothing behind on the machine."""
+        if self._watch is not None:
+            self._watch.stop()
         self._cpu.disband()
 
     def _processes(self) -> tuple[Process, ...]:
         return self._tree.processes(self._origin_s, " ".join(self._draft.command)[:_LONGEST_COMMAND])
+
+    def _devices(self) -> tuple[DeviceUse, ...]:
+        return tuple(use for loop in self._sensor_loops for use in loop.shares.uses())
+
+    def _watch_notices(self) -> list[Notice]:
+        return [] if self._watch is None else self._watch.notices()
 
     def _stop_loops(self) -> None:
         for loop in self._loops:

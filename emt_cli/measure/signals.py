@@ -20,22 +20,31 @@ _PR_SET_DUMPABLE = 4
 _JOB_STOPS = frozenset({signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
 
 
-def wait_for_exit(pid: int, is_of_tree: Callable[[int], bool], collect_orphans: Callable[[], None]) -> None:
+def wait_for_exit(
+    pid: int,
+    is_of_tree: Callable[[int], bool],
+    collect_orphans: Callable[[], None],
+    note: Callable[[signal.struct_siginfo], None] = lambda info: None,
+) -> None:
     """Return when the child is dead but not yet reaped.
 
     `is_of_tree(pid)` tells whether a signal's sender belongs to the command; `collect_orphans()` reaps
-    descendants that became our children. A signal sent to emt reaches the child exactly once.
+    descendants that became our children. A signal sent to emt reaches the child exactly once. `note(info)` is
+    told of every signal that came from outside of the command, whoever else was sent it.
     """
     signals = signal.valid_signals()
-    while not _has_exited(pid):
+    while not has_exited(pid):
         stopped_by = _take_stop(pid)
         if stopped_by in _JOB_STOPS:
             _stop_with(pid, stopped_by)
         info = signal.sigwaitinfo(signals)
         if info.si_signo == signal.SIGCHLD and info.si_code > 0:
             collect_orphans()
-        elif _is_for_emt_alone(info) and not (info.si_pid and is_of_tree(info.si_pid)):
-            _send(pid, info.si_signo)
+        elif not (info.si_pid and is_of_tree(info.si_pid)):
+            if info.si_pid != os.getpid():
+                note(info)
+            if _is_for_emt_alone(info):
+                _send(pid, info.si_signo)
 
 
 def _is_for_emt_alone(info: signal.struct_siginfo) -> bool:
@@ -86,7 +95,7 @@ def _forbid_core() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
-def _has_exited(pid: int) -> bool:
+def has_exited(pid: int) -> bool:
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
@@ -109,15 +118,26 @@ def _stop_with(pid: int, number: int) -> None:
     """
     if os.getpid() == 1 or signal.SIGCONT in signal.sigpending():
         return
-    handler = signal.getsignal(number)
     signal.sigtimedwait({number}, 0)
+    if _stop(number) and _stays_stopped(pid):
+        _send(pid, signal.SIGCONT)
+
+
+def stop_by(number: int) -> None:
+    """Stop by a signal of job control that came while nothing runs; return when continued."""
+    if os.getpid() != 1 and signal.SIGCONT not in signal.sigpending():
+        _stop(number)
+
+
+def _stop(number: int) -> bool:
+    """Whether a SIGCONT was there to be taken afterwards."""
+    handler = signal.getsignal(number)
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
     signal.pthread_sigmask(signal.SIG_BLOCK, {number})
     signal.signal(number, handler)
-    if signal.sigtimedwait({signal.SIGCONT}, 0) is not None and _stays_stopped(pid):
-        _send(pid, signal.SIGCONT)
+    return signal.sigtimedwait({signal.SIGCONT}, 0) is not None
 
 
 def _stays_stopped(pid: int) -> bool:

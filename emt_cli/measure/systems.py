@@ -7,7 +7,7 @@ all is ready, and psutil looks at it (`portable`). Nothing of either is imported
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol
 
 if TYPE_CHECKING:
@@ -90,6 +90,10 @@ class System(Protocol):
     def wait_for_rest(self) -> None:
         """Return when its descendants are gone too."""
 
+    def end(self, at_once: bool) -> bool:
+        """From any thread: ask the command and its descendants to end (SIGTERM), or kill them. False where it
+        is over. Raises PermissionError where it belongs to another user."""
+
     def reap(self) -> tuple[Exit, float]:
         """How the command ended, and its CPU seconds with those of the children that it waited for."""
 
@@ -101,10 +105,19 @@ class System(Protocol):
         forked process, which is given the signals as the command is. `work` must not raise."""
 
     def run_aside(self, command: Sequence[str]) -> Exit:
-        """Run a command that is not measured, and wait for it. Raises LaunchError."""
+        """Run a command that is not measured, and wait for it. Status 125 if it could not be started."""
 
-    def rest(self, seconds: float) -> int | None:
-        """Do nothing for so long; the number of a signal that came meanwhile and would have ended emt."""
+    def rest(self, seconds: float) -> None:
+        """Do nothing for so long, or until a signal comes that would have ended emt."""
+
+    def disregard(self, senders: Iterable[int]) -> None:
+        """These processes belonged to the command that has just run apart: what they sent to its group, emt
+        included, was no order to emt. They may be gone before emt has seen whose signal it was."""
+
+    @property
+    def interrupted_by(self) -> int | None:
+        """The last signal that would have ended emt and came from outside of a command, while `apart`,
+        `run_aside` or `rest` went on. The command was told too; None if there was none."""
 
     def outlast(self) -> Exit:
         """How the command ended, after a fault of the measuring; waits for it if need be."""

@@ -17,6 +17,8 @@ from emt_cli.model import LateCpu, Process
 
 _LATE_S = 0.05
 """CPU time that is learnt only when an orphan is reaped is noted from this amount on."""
+_MANY = 2
+"""Threads: a process whose number of them is not known is asked for all of them."""
 _UNNAMED = 0
 """Stands for children that were here before and cannot be named, since /proc is hidden."""
 
@@ -194,6 +196,17 @@ class Tree:
         """The descendants that have become children of this process."""
         by_parent = None if self._lists_children else linux.children_by_parent()
         return self._orphans(by_parent)
+
+    def living(self) -> list[int]:
+        """The root and its descendants that can be found now, the elder first; for any thread."""
+        by_parent = None if self._lists_children else linux.children_by_parent()
+        found = dict.fromkeys([self.root, *self._orphans(by_parent)])
+        queue = list(found)
+        while queue:
+            born = [pid for pid in _children_of(queue.pop(0), _MANY, by_parent) if pid not in found]
+            found |= dict.fromkeys(born)
+            queue += born
+        return list(found)
 
     def _note_reaped(
         self, member: Member | None, stat: linux.ProcessStat, spent_s: float, now_s: float

@@ -35,12 +35,20 @@ class Observer(Protocol):
 class Writer:
     """Takes samples from the collector to the observer until `stop`."""
 
-    def __init__(self, observer: Observer, collector: Collector, base_s: float) -> None:
+    def __init__(
+        self,
+        observer: Observer,
+        collector: Collector,
+        base_s: float,
+        listen: Callable[[Sequence[Sample]], None] | None = None,
+    ) -> None:
+        """`listen` is handed every batch too, whatever becomes of the observer; it returns at once."""
         self.notices: list[Notice] = []
         self.is_done = threading.Event()
         self._observer = observer
         self._collector = collector
         self._base_s = base_s
+        self._listen = listen
         self._stopped = threading.Event()
         self._failed = False
 
@@ -81,6 +89,8 @@ class Writer:
         self._write(self._collector.take(LAST_TICK, origin_s))
 
     def _write(self, samples: list[Sample]) -> None:
+        if samples and self._listen is not None:
+            self._listen(samples)
         if samples and not self._failed:
             self._guard(lambda: self._observer.append(samples))
 

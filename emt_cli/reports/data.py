@@ -46,6 +46,19 @@ def as_csv(header: bytes, rows: Iterable[bytes]) -> str:
     return "".join(filter(_is_harmless, text))
 
 
+def table_as_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Any table: an unknown (None) is an empty cell, a truth `yes` or `no`."""
+    import csv
+    import io
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([("no", "yes")[cell] if isinstance(cell, bool) else cell for cell in row])
+    return "".join(filter(_is_harmless, text.getvalue()))
+
+
 def _is_harmless(letter: str) -> bool:
     return letter == "\n" or letter.isprintable()
 

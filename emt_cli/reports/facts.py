@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from emt_cli import units
 from emt_cli.model import Carbon, Run
-from emt_cli.reports.phrases import command_line, cpu_seconds, finite, outcome, started
+from emt_cli.reports.phrases import (
+    command_line,
+    cpu_seconds,
+    energy_with_bounds,
+    finite,
+    outcome,
+    started,
+)
 from emt_cli.reports.words import clean, cut
 
 STATES = {
@@ -87,6 +94,28 @@ def battery(run: Run) -> str:
     said = f"{'' if is_sharp else 'about '}{share} % of a full charge"
     said += f" ({units.significant(taken.full_j / units.JOULES_PER_WATT_HOUR, 3)} Wh)"
     return said + (f"; {units.duration(taken.lasts_s)} left at this power" if taken.lasts_s else "")
+
+
+def work(run: Run) -> str:
+    """`50,000 images: 0.42 mJ ± 0.02 and 51.2 ng CO2e each, 1,230 a second`; empty where nobody counted."""
+    done = run.work
+    if done is None or finite(done.amount) is None:
+        return ""
+    each = energy_with_bounds(done.per_unit_j, None, done.per_unit_low_j, done.per_unit_high_j)
+    if each and (grams := finite(done.per_unit_co2e_g)) is not None:
+        each += f" and {units.mass(grams)} CO2e"
+    facts = [f"{each} each"] if each else []
+    if rate := finite(done.per_second):
+        facts.append(f"{_count(rate)} a second" if rate >= 1 else f"{_count(1 / rate)} s for one")
+    amount = f"{_count(done.amount)} {cut(clean(done.unit), 40)}"
+    return f"{amount}: {', '.join(facts)}" if facts else amount
+
+
+def _count(value: float) -> str:
+    """`50,000`, `1.25`: whole numbers in full, others as far as they are worth it."""
+    if value == round(value) or value >= 1000:
+        return f"{round(value):,}"
+    return units.significant(value, 3)
 
 
 def warning_texts(run: Run) -> list[tuple[str, str]]:

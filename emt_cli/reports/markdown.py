@@ -17,6 +17,7 @@ from emt_cli.reports.facts import (
     row_cells,
     setting,
     warning_texts,
+    work,
 )
 from emt_cli.reports.phrases import (
     command_line,
@@ -27,10 +28,11 @@ from emt_cli.reports.phrases import (
     provenance,
     started,
 )
+from emt_cli.reports.repeats import METHOD, execution_rows, more_text, repeat_facts
 from emt_cli.reports.tables import PROCESS_RULE, energy_rows, process_rows, total_rows
 from emt_cli.reports.words import clean, cut, cut_middle
 
-SECTIONS = frozenset({"energy", "processes", "carbon", "warnings"})
+SECTIONS = frozenset({"energy", "executions", "processes", "carbon", "warnings"})
 _LONGEST_COMMAND = 200
 _LONGEST_TEXT = 300
 
@@ -45,7 +47,7 @@ def as_markdown(runs: Sequence[Run], show: frozenset[str] = SECTIONS) -> str:
     heads = ["started", "command", "end", "time", "energy", "provenance", "machine", "CO2e", "run"]
     return (
         "\n".join(
-            _markdown_table(
+            table(
                 heads, [[row[head] for head in heads] for row in rows], {"time", "energy", "machine", "CO2e"}
             )
         )
@@ -53,14 +55,21 @@ def as_markdown(runs: Sequence[Run], show: frozenset[str] = SECTIONS) -> str:
     )
 
 
+def as_list(facts: Iterable[tuple[str, str]]) -> str:
+    """Labelled lines as a list."""
+    return "\n".join(_list(facts))
+
+
 def _page(run: Run, show: frozenset[str]) -> list[str]:
     command = cut_middle(command_line(run.command), _LONGEST_COMMAND) or "(no command)"
     facts = [ending(run), started(run), cut_middle(clean(run.name), 60), *setting(run)]
-    lines = [f"### {_code(command)}", "", _escape(" · ".join(fact for fact in facts if fact)), ""]
+    lines = [f"### {_code(command)}", "", escape(" · ".join(fact for fact in facts if fact)), ""]
     if run.state in STATES:
         lines += [f"**{STATES[run.state]}**", ""]
     if "energy" in show:
         lines += _energy(run)
+    if "executions" in show and run.repeat is not None:
+        lines += _executions(run)
     if "processes" in show:
         lines += _processes(run)
     if "carbon" in show and run.carbon is not None and finite(run.carbon.co2e_g) is not None:
@@ -73,7 +82,7 @@ def _page(run: Run, show: frozenset[str]) -> list[str]:
     if "warnings" in show and run.notices:
         lines += ["**Warnings**", ""]
         for happened, remedy in warning_texts(run):
-            lines.append(f"- {_escape(happened)}" + (f" → {_escape(remedy)}" if remedy else ""))
+            lines.append(f"- {escape(happened)}" + (f" → {escape(remedy)}" if remedy else ""))
         lines.append("")
     return lines + (_list(method_facts(run)) if "energy" in show else [])
 
@@ -83,7 +92,8 @@ def _energy(run: Run) -> list[str]:
     if energy is None:
         return ["**Energy: unknown**", ""]
     said = energy_with_bounds(energy.attributed_j, energy.uncertainty_j, energy.low_j, energy.high_j)
-    headline = f"**Energy: {said or 'unknown'}** of the command, {provenance(energy)}"
+    whole = " over all executions" if run.executions else ""
+    headline = f"**Energy: {said or 'unknown'}** of the command{whole}, {provenance(energy)}"
     rows = [
         [
             "· " * row.depth + row.label,
@@ -98,8 +108,18 @@ def _energy(run: Run) -> list[str]:
         if row.machine or row.attributed
     ]
     heads = ["device", "command", "±", "machine", "idle", "provenance", "note"]
-    lines = [headline, "", *_markdown_table(heads, rows, {"command", "machine", "idle"}), ""]
-    return lines + (_list([("battery", taken)]) if (taken := battery(run)) else [])
+    lines = [headline, "", *table(heads, rows, {"command", "machine", "idle"}), ""]
+    below = [(label, text) for label, text in (("work", work(run)), ("battery", battery(run))) if text]
+    return lines + (_list(below) if below else [])
+
+
+def _executions(run: Run) -> list[str]:
+    rows, left_out = execution_rows(run)
+    heads = ["#", "time", "energy", "bounds", "machine", "power", "exit", ""]
+    cells = [[*row[:-1]] for row in rows]
+    lines = ["**One execution**", "", *_list(repeat_facts(run))]
+    lines += [*table(heads, cells, {"#", "time", "energy", "machine", "power"}), ""]
+    return lines + ([f"*{more_text(left_out)}*", ""] if left_out else []) + [f"*{METHOD}*", ""]
 
 
 def _processes(run: Run) -> list[str]:
@@ -109,23 +129,21 @@ def _processes(run: Run) -> list[str]:
     if not rows:
         return []
     heads = ["pid", "CPU s", "share", "energy", "command"]
-    return [*_markdown_table(heads, rows, {"pid", "CPU s", "share", "energy"}), "", f"*{PROCESS_RULE}*", ""]
+    return [*table(heads, rows, {"pid", "CPU s", "share", "energy"}), "", f"*{PROCESS_RULE}*", ""]
 
 
 def _list(facts: Iterable[tuple[str, str]]) -> list[str]:
-    return [*(f"- {_escape(label)}: {_escape(text)}" for label, text in facts), ""]
+    return [*(f"- {escape(label)}: {escape(text)}" for label, text in facts), ""]
 
 
-def _markdown_table(
-    heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: Collection[str]
-) -> list[str]:
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: Collection[str]) -> list[str]:
     """`numbers` holds the heads of the columns that are set to the right."""
     rules = ["--:" if head in numbers else "---" for head in heads]
-    body = [[_escape(cell) for cell in row] for row in rows]
+    body = [[escape(cell) for cell in row] for row in rows]
     return [f"| {' | '.join(cells)} |" for cells in (list(heads), rules, *body)]
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
     """`text` as it is read, whatever marks of Markdown or HTML are in it."""
     text = cut(text, _LONGEST_TEXT).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return "".join(f"\\{letter}" if letter in "\\`*_[]|#~$!" else letter for letter in text)

@@ -30,7 +30,13 @@ def _quoted(word: str) -> str:
 
 
 def ending(run: Run) -> str:
-    """`exit 0 in 12.3 s`, `killed by SIGKILL (9) after 12.3 s`, `still running`."""
+    """`exit 0 in 12.3 s`, `killed by SIGKILL (9) after 12.3 s`, `still running`; of a repeated run after how
+    many executions: `10 executions, exit 0 in 12.3 s`."""
+    count = len(run.executions)
+    return f"{count} execution{'' if count == 1 else 's'}, {_ending(run)}" if count else _ending(run)
+
+
+def _ending(run: Run) -> str:
     took = units.duration(run.duration_s) if finite(run.duration_s) is not None else ""
     if run.state == "running":
         return f"not finished after {took}" if run.duration_s > 0 else "not finished"

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from emt_cli import units
 from emt_cli.model import Carbon, Energy, Run
-from emt_cli.reports.facts import battery, own_cost, warning_texts
+from emt_cli.reports.facts import battery, own_cost, warning_texts, work
 from emt_cli.reports.phrases import (
     command_line,
     cpu_seconds,
@@ -31,6 +31,8 @@ _MOST_WARNINGS = 4
 _LONGEST_WARNING = 5
 """Lines: the reason stands at the end, often behind a long path."""
 _NARROWEST = 30
+_SUMS = frozenset({"devices", "cpu", "CO2e", "battery"})
+"""What is told of all executions together."""
 
 
 def lines(
@@ -43,11 +45,12 @@ def lines(
     """
     width = max(width, _NARROWEST) - (0 if can_draw(encoding) else 2)  # room for `+-`
     said = _headline(run, width)
-    facts = [*_energy(run), *_usage(run, width), *_carbon(run)]
+    facts = [*(_repeats(run) or _energy(run)), *_usage(run, width), *_carbon(run)]
     facts += [("emt", own)] if (own := own_cost(run)) else []
     facts += _details(run) if verbose else []
     for label, text in facts:
-        said += _entry(label, text, width)
+        is_sum = run.repeat is not None and label in _SUMS
+        said += _entry(label, f"in all {text}" if is_sum else text, width)
     said += _warnings(run, width)
     said += _record(stored, width)
     return [encodable(line, encoding) for line in said]
@@ -85,6 +88,23 @@ def _energy(run: Run) -> Iterator[tuple[str, str]]:
         yield "machine", f"{machine}{_platform(energy)}"
 
 
+def _repeats(run: Run) -> list[tuple[str, str]]:
+    """One execution first, what all of them used after it; empty for a plain run."""
+    energy = run.energy
+    if run.repeat is None or energy is None or _chosen_joules(run, energy) is None:
+        return []
+    from emt_cli.reports.repeats import repeat_facts, total_text
+
+    (label, said), *rest = repeat_facts(run)
+    total = f"{total_text(run)}{_platform(energy)}"
+    return [(label, f"{said}, {provenance(energy)}"), *rest, ("total", total)]
+
+
+def _chosen_joules(run: Run, energy: Energy) -> float | None:
+    known = finite(energy.attributed_j)
+    return finite(energy.machine_j) if run.settings.scope == "machine" or known is None else known
+
+
 def _platform(energy: Energy) -> str:
     """The whole-node sensor's word behind the devices' own."""
     platform = finite(energy.platform_j)
@@ -92,7 +112,7 @@ def _platform(energy: Energy) -> str:
 
 
 def _usage(run: Run, width: int) -> Iterator[tuple[str, str]]:
-    if power := _mean_power(run):
+    if run.repeat is None and (power := _mean_power(run)):
         yield "power", power
     for devices in (device_energies(run), device_kinds(run)):
         said = " · ".join(f"{device} {joules}" for device, joules in devices)
@@ -100,6 +120,8 @@ def _usage(run: Run, width: int) -> Iterator[tuple[str, str]]:
             break
     if said:
         yield "devices", said
+    if done := work(run):
+        yield "work", done
     if taken := battery(run):
         yield "battery", taken
     if (cpu := finite(run.cpu_time.tree_s)) is not None:
@@ -145,6 +167,8 @@ def _details(run: Run) -> Iterator[tuple[str, str]]:
     if run.attribution is not None:
         rule = run.attribution
         yield "shared by", clean(f"{rule.rule}; idle policy {rule.idle_policy}, power {rule.idle_source}")
+    if not run.settings.idle_w and run.settings.idle_w_source.startswith("calibration"):
+        yield "idle", clean(run.settings.idle_w_source)
     if run.cpu_time.witnesses:
         witnesses = ", ".join(f"{n} {cpu_seconds(s)} s" for n, s in run.cpu_time.witnesses.items())
         yield "cpu seen", clean(f"by {run.cpu_time.winner}; {witnesses}")

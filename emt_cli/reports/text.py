@@ -28,6 +28,7 @@ from emt_cli.reports.facts import (
     row_cells,
     setting,
     warning_texts,
+    work,
 )
 from emt_cli.reports.phrases import (
     command_line,
@@ -40,10 +41,11 @@ from emt_cli.reports.phrases import (
     provenance,
     started,
 )
+from emt_cli.reports.repeats import METHOD, execution_rows, more_text, repeat_facts
 from emt_cli.reports.tables import PROCESS_RULE, EnergyRow, energy_rows, process_rows, total_rows
 from emt_cli.reports.words import can_draw, clean, cut, cut_middle, encodable
 
-SECTIONS = frozenset({"energy", "processes", "curve", "carbon", "warnings"})
+SECTIONS = frozenset({"energy", "executions", "processes", "curve", "carbon", "warnings"})
 _NARROW, _WIDE = 60, 110
 _CURVE_ROWS = 3
 _INDENT = 2
@@ -71,6 +73,8 @@ def render(
     _header(page, run)
     if "energy" in show:
         _energy(page, run)
+    if "executions" in show and run.repeat is not None:
+        _executions(page, run)
     if "processes" in show:
         _processes(page, run)
     if "curve" in show:
@@ -221,7 +225,8 @@ def _energy(page: _Page, run: Run) -> None:
         page.title("Energy", "unknown: nothing in the record to know it from")
         return
     said = energy_with_bounds(energy.attributed_j, energy.uncertainty_j, energy.low_j, energy.high_j)
-    page.title("Energy", f"{said} of the command, {provenance(energy)}" if said else "unknown")
+    whole = " over all executions" if run.executions else ""
+    page.title("Energy", f"{said} of the command{whole}, {provenance(energy)}" if said else "unknown")
     channels, totals = energy_rows(run), total_rows(energy)
     if not any(row.machine or row.attributed for row in channels + totals):
         return
@@ -244,8 +249,7 @@ def _energy(page: _Page, run: Run) -> None:
     page.table(columns, rows, styles, section_at=len(channels))
     if not wide:
         page.facts((row.label, row.note) for row in channels if row.is_counted and row.note)
-    if taken := battery(run):
-        page.facts([("battery", taken)])
+    page.facts([(label, said) for label, said in (("work", work(run)), ("battery", battery(run))) if said])
 
 
 def _energy_cells(row: EnergyRow, *, wide: bool) -> dict[str, str]:
@@ -258,6 +262,34 @@ def _energy_cells(row: EnergyRow, *, wide: bool) -> dict[str, str]:
         "provenance": row.provenance if row.is_counted or wide else row.note,
         "note": row.note,
     }
+
+
+def _executions(page: _Page, run: Run) -> None:
+    page.title("One execution")
+    page.facts(repeat_facts(run))
+    rows, left_out = execution_rows(run)
+    columns = [Column("#", "number"), Column("time", "number"), Column("energy", "number")]
+    if page.width >= _NARROW:
+        columns += [Column("bounds"), Column("machine", "number"), Column("power", "number")]
+    columns += [Column("exit"), Column("", "name")]
+    said = [
+        {
+            "#": row.number,
+            "time": row.time,
+            "energy": row.energy,
+            "bounds": row.bounds,
+            "machine": row.machine,
+            "power": row.power,
+            "exit": row.exit,
+            "": row.note,
+        }
+        for row in rows
+    ]
+    styles = ["yellow" if row.is_marked else "" for row in rows]
+    page.table(columns, [[cells[column.head] for column in columns] for cells in said], styles)
+    if left_out:
+        page.line(more_text(left_out), "dim", _INDENT)
+    page.line(METHOD, "dim", _INDENT)
 
 
 def _processes(page: _Page, run: Run) -> None:

@@ -14,6 +14,7 @@ from emt_cli import data
 from emt_cli.data.clouds import read_instance
 from emt_cli.data.cpu_power import CpuPower, cpu_power
 from emt_cli.data.processors import Processor, read_cpuinfo
+from emt_cli.data.runners import read_runner, runner_power
 from emt_cli.model import Channel, Gap, Reading
 from emt_cli.sensors.base import Machine
 from emt_cli.sensors.load import TICK_S, Clock, LoadClock
@@ -25,8 +26,14 @@ def open_cpu(machine: Machine, *, clock: Clock = time.monotonic) -> CpuModel:
     load = LoadClock(machine, clock)
     processor = _processor(machine)
     is_arm = any(number.startswith("arm ") for number in processor.signature)
-    instance = read_instance(machine.text) if processor.is_guest or is_arm or not processor.name else None
-    return CpuModel(load, cpu_power(processor, load.cpus, instance), processor.name)
+    runner = read_runner(machine.environ)
+    power = runner_power(runner, processor, load.cpus)
+    if power is None:
+        is_hidden = processor.is_guest or is_arm or not processor.name
+        power = cpu_power(processor, load.cpus, read_instance(machine.text) if is_hidden else None)
+        if runner.name:
+            power = power._replace(note=f"{runner.name}: {power.note}")
+    return CpuModel(load, power, processor.name)
 
 
 def open_ram(machine: Machine, *, clock: Clock = time.monotonic) -> RamModel:
@@ -63,7 +70,8 @@ class CpuModel:
     power, which a straight line would halve. A steady load gives the same joules at any frequency; one that
     changes within a second is taken as its mean over that second. A guest, a client part and a processor
     known by nothing but its TDP follow the straight line: the guest's load is not its host's, and for the
-    others no curve is published.
+    others no curve is published. A hosted CI runner follows its service's published curve, where there is
+    one for its size (ci_runner.csv).
 
     Known lies. No notion of frequency, turbo (twice the TDP for a while) or vector width (AVX-512 draws
     more per busy second). No split by package. SPECpower's load is throughput; with hyper-threading half

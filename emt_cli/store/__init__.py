@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from emt_cli.store.record import FORMAT, dump, encode
     from emt_cli.store.removal import prunable, remove
     from emt_cli.store.samples import SampleFile
+    from emt_cli.store.selecting import select
 
 _HOMES = {
     "Entry": "listing",
@@ -39,6 +40,7 @@ _HOMES = {
     "recover": "loading",
     "remove": "removal",
     "root": "library",
+    "select": "selecting",
 }
 
 __all__ = [
@@ -61,6 +63,7 @@ __all__ = [
     "recover",
     "remove",
     "root",
+    "select",
 ]
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from emt_cli.errors import NotFoundError, RecordError
@@ -30,11 +30,12 @@ _HEAD_GROUPS = (
     "recorder_pid",
     "recorder_started_ticks",
     "command",
+    "tags",
     "host",
     "energy",
 )
 ID_STAMP = re.compile(r"\d{8}-\d{6}-", re.ASCII)
-_LATEST = re.compile(r"@latest(?:~(\d{1,9}))?", re.ASCII)
+_BACK = re.compile(r"(.+)~(\d{1,9})", re.ASCII | re.DOTALL)
 _MOST_NEAR = 2_000
 
 
@@ -49,6 +50,7 @@ class Entry:
     started_at: str = ""
     state: str = ""
     command: tuple[str, ...] = ()
+    tags: dict[str, str] = field(default_factory=dict)
     duration_s: float | None = None
     attributed_j: float | None = None
     changed_at: float = 0.0
@@ -81,10 +83,12 @@ def entry(path: str) -> Entry:
 
 
 def find(store: str, wanted: str) -> str:
-    """The path of the run that is meant: `@latest`, `@latest~N`, an id, the beginning of one, a name (the
-    newest run of it), or a path. Raises NotFoundError."""
-    if match := _LATEST.fullmatch(wanted):
-        return _latest(store, int(match[1] or 0))
+    """The path of the run that is meant: `@latest`, an id, the beginning of one, a name or a tag `KEY=VALUE`
+    (the newest run that has it), or a path. `~N` after `@latest`, a name or a tag: the Nth run before that
+    one. Raises NotFoundError."""
+    back = _BACK.fullmatch(wanted)
+    if wanted == "@latest" or (back is not None and back[1] == "@latest"):
+        return _latest(store, int(back[2]) if back else 0)
     if "/" not in wanted and wanted:
         ids = [name for _, name in _folders(store)]
         if wanted in ids:
@@ -92,7 +96,7 @@ def find(store: str, wanted: str) -> str:
         begun = [name for name in ids if name.startswith(wanted)]
         if len(begun) == 1:
             return os.path.join(store, begun[0])
-        named = next((one for one in entries(store) if one.name == wanted), None)
+        named = _newest(store, lambda one: one.name == wanted)
         if named is not None:
             return named.path
         if begun:
@@ -102,9 +106,29 @@ def find(store: str, wanted: str) -> str:
             )
     if wanted and "\0" not in wanted and os.path.lexists(wanted):  # a broken link is told when it is read
         return os.path.abspath(wanted)
+    if (found := _tagged(store, wanted)) is not None:
+        return found.path
+    if back is not None and (found := _before(store, back[1], int(back[2]))) is not None:
+        return found.path
     raise NotFoundError(
         f"there is no run {wanted or repr(wanted)}{_near(store, wanted)}", hint="emt runs lists them"
     )
+
+
+def _tagged(store: str, wanted: str, back: int = 0) -> Entry | None:
+    key, equals, value = wanted.partition("=")
+    return _newest(store, lambda one: one.tags.get(key) == value, back) if key and equals else None
+
+
+def _before(store: str, wanted: str, back: int) -> Entry | None:
+    """The run so many before the newest one of that name or tag."""
+    return _newest(store, lambda one: one.name == wanted, back) or _tagged(store, wanted, back)
+
+
+def _newest(store: str, is_meant: Callable[[Entry], bool], back: int = 0) -> Entry | None:
+    from itertools import islice
+
+    return next(islice(filter(is_meant, entries(store)), back, None), None)
 
 
 def _latest(store: str, back: int) -> str:
@@ -189,7 +213,7 @@ def _entry(path: str, head: dict[str, Any], size: int, changed: float) -> Entry:
         changed_at=changed,
     ):
         state = "recovered"
-    command = head.get("command")
+    command, tags = head.get("command"), head.get("tags")
     return Entry(
         path=path,
         id=os.path.basename(path),  # by which it is found, even if the folder was renamed
@@ -197,6 +221,7 @@ def _entry(path: str, head: dict[str, Any], size: int, changed: float) -> Entry:
         started_at=_text(head.get("started_at")),
         state=state,
         command=tuple(_text(word) for word in command) if isinstance(command, list) else (),
+        tags={key: _text(value) for key, value in tags.items()} if isinstance(tags, dict) else {},
         duration_s=_number(head.get("duration_s")) if state == "complete" else None,
         attributed_j=_number(energy.get("attributed_j")) if isinstance(energy, dict) else None,
         size_bytes=size,

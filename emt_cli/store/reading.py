@@ -20,7 +20,7 @@ LARGEST_FILE = 64 << 20
 
 _LONGEST_NUMBER = 32
 """Characters of a number that is written here; what breaks off in one is shorter."""
-_STRUCTURE = frozenset("{}[],:\"")
+_STRUCTURE = frozenset('{}[],:"')
 _DEEPEST_NESTING = 16
 """Channels within channels: core, package, module, node."""
 _DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII)
@@ -48,7 +48,9 @@ def parse(data: bytes, source: str) -> object:
     except json.JSONDecodeError as error:
         byte = len(error.doc[: error.pos].encode("utf-8", "replace"))
         rest = error.doc[error.pos :].strip()
-        is_stump = len(rest) < _LONGEST_NUMBER and _STRUCTURE.isdisjoint(rest)  # of a number, a word or nothing
+        is_stump = len(rest) < _LONGEST_NUMBER and _STRUCTURE.isdisjoint(
+            rest
+        )  # of a number, a word or nothing
         if (is_stump and error.pos > 0) or error.msg.startswith("Unterminated string"):
             what = f"is truncated: it breaks off at byte {len(data)}"
         else:

@@ -69,6 +69,7 @@ def encode(run: Run, files: Mapping[str, str] | None = None) -> dict[str, object
         "devices": plain(run.devices),
         "settings": plain(run.settings),
         "work": plain(run.work),
+        "repeat": plain(run.repeat),
         "executions": plain(run.executions),
         "grid": plain(run.grid),
         "suspended_s": plain(run.suspended_s),

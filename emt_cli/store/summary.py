@@ -1,4 +1,5 @@
-"""The summary CSV: a run a row, the same columns whatever the machine.
+"""The summary CSV: a run a row, the same columns whatever the machine. The row of a repeated run tells the
+mean of its executions, and how many they were.
 
 It stands apart from `outputs` since it is both written and read: `emt report` takes such a file, as far
 as its columns tell.
@@ -79,9 +80,17 @@ _READERS: tuple[tuple[str, Callable[[Run], object]], ...] = (
     ("warnings", lambda run: " ".join(notice.code for notice in run.notices)),
     ("tags", _tags),
     ("emt_version", lambda run: run.host.emt_version),
+    ("executions", lambda run: max(1, len(run.executions))),
 )
 
 COLUMNS = tuple(name for name, _ in _READERS)
+_LATER = frozenset({"executions"})
+"""Columns that the first files of this format do not have."""
+_SUMS = frozenset(
+    {"duration_s", "cpu_tree_s", "cpu_machine_s", "co2e_g", "co2e_low_g", "co2e_high_g", "suspended_s"}
+    | {name for name in COLUMNS if name.endswith("_j")}
+)
+"""What a repeated run has N times as much of as an execution."""
 
 
 def header() -> bytes:
@@ -90,7 +99,14 @@ def header() -> bytes:
 
 def row(run: Run) -> bytes:
     """One line; an unknown is an empty cell."""
-    return to_bytes(",".join(text_of(read(run)) for _, read in _READERS) + "\n")
+    return to_bytes(",".join(text_of(_cell(run, name, read)) for name, read in _READERS) + "\n")
+
+
+def _cell(run: Run, name: str, read: Callable[[Run], object]) -> object:
+    value = read(run)
+    if run.executions and name in _SUMS and isinstance(value, float):
+        return value / len(run.executions)
+    return value
 
 
 def read_summary(path: str) -> list[Run]:
@@ -98,14 +114,16 @@ def read_summary(path: str) -> list[Run]:
     runs, places, width = [], {}, 0
     for line, cells in rows_of(path):
         if line == 1:
-            if cells[:2] != ["format", "id"] or (missing := [name for name in COLUMNS if name not in cells]):
+            if cells[:2] != ["format", "id"] or (
+                missing := [name for name in COLUMNS if name not in cells and name not in _LATER]
+            ):
                 what = (
                     f"it has no column {missing[0]}"
                     if cells[:2] == ["format", "id"]
                     else "its header differs"
                 )
                 raise RecordError(f"{path} is no summary of emt: {what}", hint=_hint(cells))
-            places, width = {name: cells.index(name) for name in COLUMNS}, len(cells)
+            places, width = {name: cells.index(name) for name in COLUMNS if name in cells}, len(cells)
         elif len(cells) != width:
             raise RecordError(
                 f"{path}: line {line} has {len(cells)} cells, expected {width}", hint=_hint(cells)

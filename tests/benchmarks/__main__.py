@@ -280,6 +280,34 @@ def perf_stat() -> Iterator[Row]:
     yield Row("time added to sleep 0.2", "-", f"{added[0]:.0f} ms (perf stat {added[1]:.0f} ms)")
 
 
+def decisions() -> Iterator[Row]:
+    """What `emt bench` says of a real pair, and how often it sees a difference where there is none."""
+    blob = SCRATCH / "blob"
+    blob.write_bytes(b"".join(b"%d of %d\n" % (n * n % 9973, n) for n in range(150_000)))
+    commands = [f"gzip -kc {blob}", f"zstd -19 -qc {blob}"] if shutil.which("zstd") else []
+    if commands:
+        rows = benched("-r", "8", *commands)
+        best, worst = sorted(rows, key=lambda row: int(row["place"]))
+        low, high = 1 + worst["relative_low"], 1 + worst["relative_high"]
+        found = f"{worst['name'].split()[0]} x {1 + worst['relative']:.2f} ({low:.2f} to {high:.2f}) of "
+        yield Row("emt bench: gzip against zstd -19", "a ranking", found + best["name"].split()[0])
+    pair = [f"gzip -kc {blob}", f"gzip -c -k {blob}"]
+    wrong = sum(any(row["verdict"] == "more" for row in benched("-r", "8", *pair)) for _ in range(10))
+    yield Row("a pair without a difference, ten times: false verdicts", "<= 5 % of many", f"{wrong} of 10")
+
+
+def benched(*words: str) -> list[dict[str, Any]]:
+    """The rows of `emt bench`."""
+    done = subprocess.run(
+        [*EMT, "bench", "--format", "json", *words],
+        check=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment(),
+    )
+    return list(json.loads(done.stdout)["commands"])
+
+
 ROWS: tuple[Callable[[], Iterator[Row]], ...] = (
     start_up,
     sampling,
@@ -290,6 +318,7 @@ ROWS: tuple[Callable[[], Iterator[Row]], ...] = (
     memory,
     reading,
     perf_stat,
+    decisions,
 )
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
+from emt_cli.analysis.executions import repeat
 from emt_cli.model import (
     Attribution,
     Carbon,
@@ -16,6 +18,7 @@ from emt_cli.model import (
     DeviceUse,
     Energy,
     Equivalent,
+    Execution,
     Exit,
     GapSpan,
     Host,
@@ -271,7 +274,6 @@ def estimated() -> Run:
 
 def recovered() -> Run:
     run = measured()
-    from dataclasses import replace
 
     return replace(
         run,
@@ -286,7 +288,6 @@ def recovered() -> Run:
 
 
 def killed() -> Run:
-    from dataclasses import replace
 
     return replace(
         measured(),
@@ -298,7 +299,6 @@ def killed() -> Run:
 
 
 def hostile() -> Run:
-    from dataclasses import replace
 
     run = measured()
     assert run.energy is not None and run.carbon is not None
@@ -335,6 +335,23 @@ def hostile() -> Run:
     )
 
 
+def repeated() -> Run:
+    """Thirty executions: one failed, one stands apart."""
+    executions = tuple(
+        Execution(
+            start_s=2.0 * at,
+            duration_s=2.0 + 0.01 * (at % 5),
+            exit=Exit(code=int(at == 7)),
+            machine_j=20.0 + at % 3,
+            attributed_j=90.0 if at == 20 else 10.0 + 0.1 * (at % 4),
+            low_j=8.0,
+            high_j=95.0,
+        )
+        for at in range(30)
+    )
+    return replace(measured(), executions=executions, repeat=repeat(executions))
+
+
 def bare() -> Run:
     return Run(id="bare", command=(), started_at="", host=Host(), sampling=Sampling(frequency_hz=10))
 
@@ -345,6 +362,7 @@ ALL = {
     "recovered": recovered,
     "killed": killed,
     "hostile": hostile,
+    "repeated": repeated,
     "bare": bare,
 }
 

@@ -154,7 +154,7 @@ def test_markdown_tells_what_the_tables_tell() -> None:
 def test_marks_of_markdown_and_html_are_escaped() -> None:
     text = markdown.as_markdown([conftest.hostile()])
     assert "\\|pipe\\|" in text and "\\`tick\\`" in text and "\\[bold red\\]" in text
-    assert markdown._escape("<img src=x> *a* _b_ | # & !") == (
+    assert markdown.escape("<img src=x> *a* _b_ | # & !") == (
         "&lt;img src=x&gt; \\*a\\* \\_b\\_ \\| \\# &amp; \\!"
     )
 

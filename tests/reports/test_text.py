@@ -62,12 +62,13 @@ def test_notes_stand_in_the_table_where_there_is_room_and_below_it_where_not() -
 def test_show_leaves_the_other_sections_out(section: str) -> None:
     titles = {
         "energy": "\nEnergy  ",
+        "executions": "\nOne execution\n",
         "processes": "\nProcesses  ",
         "curve": "\nPower  ",
         "carbon": "\nCO2e  ",
         "warnings": "\nWarnings\n",
     }
-    page = text.render(conftest.measured(), show=frozenset({section}))
+    page = text.render(conftest.repeated(), show=frozenset({section}))
     assert {name for name, title in titles.items() if title in page} == {section}
 
 

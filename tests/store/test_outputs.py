@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from emt_cli.errors import OutputError, RecordError, UsageError
-from emt_cli.model import Exit, Run
+from emt_cli.model import Execution, Exit, Run
 from emt_cli.store import Output, RunFolder, facts_of, load, plan, summary
 from emt_cli.store.outputs import safe_name
 
@@ -330,7 +330,25 @@ def test_every_run_has_a_row_that_reads_again(run: Run) -> None:
         except RecordError as error:
             assert "line 2: " in str(error) or "line contains NUL" in str(error)
         else:
-            assert loaded.duration_s == run.duration_s
+            assert loaded.duration_s == run.duration_s / max(1, len(run.executions))
+
+
+def test_a_repeated_run_has_a_row_with_the_mean_of_its_executions(tmp_path: Path) -> None:
+    run = replace(examples.finished(), executions=(Execution(start_s=0, duration_s=1),) * 4)
+    target(tmp_path / "runs.csv").write(run, None)
+    header, row = (line.split(",") for line in (tmp_path / "runs.csv").read_text().splitlines())
+    assert row[header.index("executions")] == "4"
+    [loaded] = load(str(tmp_path / "runs.csv"))
+    assert run.energy is not None and run.energy.machine_j is not None and loaded.energy is not None
+    assert loaded.energy.machine_j == run.energy.machine_j / 4
+    assert loaded.duration_s == run.duration_s / 4
+
+
+def test_a_file_without_the_column_of_executions_still_reads(tmp_path: Path) -> None:
+    path = tmp_path / "old.csv"
+    header = summary.header().replace(b",executions", b"")
+    path.write_bytes(header + summary.row(examples.finished()).rsplit(b",", 1)[0] + b"\n")
+    assert [run.id for run in load(str(path))] == [examples.finished().id]
 
 
 def test_a_command_line_beyond_what_a_cell_may_hold_is_cut_and_still_reads(tmp_path: Path) -> None:

@@ -14,10 +14,14 @@ Linux runs this path in tests (`Machine(platform="darwin")`), so that all but Wi
 
 from __future__ import annotations
 
+import os
+import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
+from emt_cli.errors import LaunchError
 from emt_cli.measure.portable.child import PlannedChild
 from emt_cli.measure.portable.cputime import PolledCpu
 from emt_cli.measure.portable.signals import Console, Forwarding, die_by
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
     from emt_cli.measure.users import User
 
 _LOOK_S = 0.1
+_NOT_STARTED = 125
 
 
 class PortableSystem:
@@ -40,6 +45,7 @@ class PortableSystem:
         self._is_windows = platform == "win32"
         self._signals = signals or (Console() if self._is_windows else Forwarding())
         self._job: Job | None = None
+        self._waits_for_rest = False
 
     def enter(self) -> None:
         self._signals.take()
@@ -61,13 +67,26 @@ class PortableSystem:
         return Exit(code=0)
 
     def run_aside(self, command: Sequence[str]) -> Exit:
+        self.enter()
         inner = self.again()
-        inner.hold(command, None).release()
+        try:
+            inner.hold(command, None).release()
+        except LaunchError:
+            return Exit(code=_NOT_STARTED)
         return inner.outlast()
 
-    def rest(self, seconds: float) -> int | None:
-        time.sleep(seconds)
-        return None
+    def rest(self, seconds: float) -> None:
+        self.enter()
+        until_s = time.monotonic() + seconds
+        while self.interrupted_by is None and (left_s := until_s - time.monotonic()) > 0:
+            time.sleep(min(left_s, _LOOK_S))
+
+    def disregard(self, senders: Iterable[int]) -> None:
+        """Nobody's signals are known by their sender here."""
+
+    @property
+    def interrupted_by(self) -> int | None:
+        return self._signals.interrupted_by
 
     def prepare(self) -> None:
         """Nothing is to be asked for: no descriptor is kept for a process, and no orphan comes to us."""
@@ -85,9 +104,24 @@ class PortableSystem:
 
     def wait_for_rest(self) -> None:
         """What is sent to emt meanwhile goes to each of them."""
+        self._waits_for_rest = True
         self._signals.targets = self._tree.orphans
         while self._tree.orphans():
             time.sleep(_LOOK_S)
+
+    def end(self, at_once: bool) -> bool:
+        """The root first, or a shell would go on to its next command. Windows knows no polite way."""
+        if self._child.is_over and not self._waits_for_rest:
+            return False
+        root = [] if self._child.is_over else [self._child.pid]
+        numbers = [signal.SIGTERM]
+        if not self._is_windows:
+            numbers = [signal.SIGKILL] if at_once else [signal.SIGTERM, signal.SIGCONT]
+        for pid in [*root, *self._tree.orphans()]:
+            for number in numbers:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
+        return True
 
     def reap(self) -> tuple[Exit, float]:
         return self._child.wait()

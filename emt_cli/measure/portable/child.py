@@ -61,6 +61,10 @@ class PlannedChild:
     def abandon(self) -> None:
         """Nothing runs yet."""
 
+    @property
+    def is_over(self) -> bool:
+        return self._ended is not None
+
     def wait(self) -> tuple[Exit, float]:
         """How it ended, and its CPU seconds with those of the children that it waited for (0 on Windows,
         where the job tells them). Returns when it is over; signals are passed on meanwhile."""

@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 _FORWARDED = ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGINT", "SIGQUIT")
 _TERMINALS = ("SIGINT", "SIGQUIT")
+_DEADLY = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
 _CONTROL_C_EXIT = 0xC000013A
 """STATUS_CONTROL_C_EXIT: with what a console program ends that Ctrl-C has ended."""
 
@@ -32,6 +33,8 @@ class Forwarding:
 
     def __init__(self, is_in_foreground: Callable[[], bool] | None = None) -> None:
         self.targets: Callable[[], list[int]] = list
+        self.interrupted_by: int | None = None
+        """The last signal with which people end a program."""
         self._is_in_foreground = is_in_foreground or in_foreground
         self._has_begun = False
         self._early: list[int] = []
@@ -48,6 +51,8 @@ class Forwarding:
             self._send(self._early.pop(0))
 
     def _handle(self, number: int, frame: Any) -> None:
+        if number in _numbers(_DEADLY):
+            self.interrupted_by = number
         if number in _numbers(_TERMINALS) and self._is_in_foreground():
             return
         if self._has_begun:
@@ -66,10 +71,14 @@ class Console:
 
     def __init__(self) -> None:
         self.targets: Callable[[], list[int]] = list
+        self.interrupted_by: int | None = None
 
     def take(self) -> None:
         for number in _numbers(("SIGINT", "SIGBREAK")):
-            signal.signal(number, lambda *_: None)
+            signal.signal(number, self._handle)
+
+    def _handle(self, number: int, frame: Any) -> None:
+        self.interrupted_by = number
 
     def begin(self) -> None:
         """The console has told the command already."""

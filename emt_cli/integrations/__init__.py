@@ -1,0 +1,1 @@
+"""emt inside other programs: one small file each, imported only by the program that it is for."""
