@@ -28,8 +28,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """A project as the README supposes one: train.py, a Makefile, and `emt` on the path."""
     path = tmp_path_factory.mktemp("project")
     (path / "train.py").write_text("print(sum(range(100_000)))\n")
+    (path / "infer.py").write_text("print(sum(range(100_000)))\n")
     (path / "Makefile").write_text("all:\n\t@true\ntest:\n\t@true\n")
     (path / "bin").mkdir()
+    (path / "solve").write_text("#!/bin/sh\nexec sleep 0.05\n")
+    (path / "solve").chmod(0o755)
     for name, words in (("emt", f'{sys.executable} -m emt_cli "$@"'), ("python", f'{sys.executable} "$@"')):
         script = path / "bin" / name
         script.write_text(f"#!/bin/sh\nexec {words}\n")

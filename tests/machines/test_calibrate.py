@@ -53,7 +53,8 @@ def test_idle_watts_are_right_within_a_percent(simulate: Simulate, emt_on: Emt) 
         "cpu0/package": pytest.approx(12.5, rel=0.01),
         "cpu0/dram": pytest.approx(2.5, rel=0.01),
     }
-    assert found["busy_share"] == 0.0 and found["stale"] is None and found["forced"] is False
+    assert found["busy_share"] < 0.02  # the steps of /proc/stat
+    assert found["stale"] is None and found["forced"] is False
     again = shown(emt_on(machine, "calibrate", "--show", "--format", "json"))
     assert again["channels"] == found["channels"]
     table = emt_on(machine, "calibrate", "--show").stdout

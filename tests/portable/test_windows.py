@@ -24,7 +24,7 @@ EMT = (sys.executable, "-m", "tests.portable.windows_like")
 RUN = (*EMT, "run", "-q", "--location", "FR")
 LINUX_ONLY = {
     f"emt_cli.measure.{name}"
-    for name in ("cgroup", "cputime", "launch", "ledger", "linux", "on_linux", "signals", "tree")
+    for name in ("cgroup", "cputime", "launch", "ledger", "linux", "on_linux", "own_tree", "signals", "tree")
 }
 
 
