@@ -182,7 +182,7 @@ complete -c emt -n '__emt_at "emt run" options' -s h -l help -d 'Show this messa
 complete -c emt -n '__emt_at "emt run" wrapped' -x -a '(__emt_wrapped)'
 complete -c emt -n '__emt_at "emt report" options' -l format -x -a 'table json csv markdown' -d 'Tables for people; JSON, CSV or Markdown on standard output'
 complete -c emt -n '__emt_at "emt report" options' -l get -x -d 'One value, for example energy.attributed_j'
-complete -c emt -n '__emt_at "emt report" options' -l show -x -d 'Only these sections: energy, executions, processes, curve, carbon, warnings'
+complete -c emt -n '__emt_at "emt report" options' -l show -x -d 'Only these sections: energy, executions, phases, processes, curve, carbon, warnings'
 complete -c emt -n '__emt_at "emt report" options' -l width -x -d 'Columns to use'
 complete -c emt -n '__emt_at "emt report" options' -l recompute -d 'Work the results out anew from the raw readings'
 complete -c emt -n '__emt_at "emt report" options' -s h -l help -d 'Show this message and exit'

@@ -17,9 +17,10 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from emt_cli.errors import FAULTS, EmtError
+from emt_cli.errors import FAULTS, EmtError, RecordError
 from emt_cli.measure.own_time import spent_s
 from emt_cli.values import Value
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from emt_cli.analysis.stretches import Division
     from emt_cli.measure.inside import Inside
-    from emt_cli.model import Provenance, Run
+    from emt_cli.model import PhaseSpan, Provenance, Run
     from emt_cli.sensors.base import Machine
 
 
@@ -60,6 +61,7 @@ class MeterWindow:
         self.name = name
         self.start_s = self.end_s = time.monotonic()
         self.cpu_s = 0.0
+        self.is_closed = False
         self._meter = meter
 
     @property
@@ -107,7 +109,8 @@ class Meter:
             from emt_cli.analysis import complete
 
             self._origin_s = inside.origin_s
-            self.run = complete(inside.stop())
+            run = inside.stop()
+            self.run = complete(replace(run, spans=self._spans(run.duration_s)))
         except (EmtError, *FAULTS) as error:
             self._fail(error)
         return self.run
@@ -140,6 +143,36 @@ class Meter:
         finally:
             window.cpu_s = spent_s() - before_s
             window.end_s = time.monotonic()
+            window.is_closed = True
+
+    def save(self, path: str, *, force: bool = False) -> str:
+        """Write the record as `emt run -o` does, to a folder, a .json or a .csv file, which `emt report`
+        and `emt compare` read. Windows with a name are its phases. Returns where it went.
+
+        Raises OutputError or UsageError; RecordError where there is nothing to write.
+        """
+        from emt_cli.store.outputs import facts_of, plan
+
+        if self.run is None:
+            raise RecordError(f"there is nothing to save: {self._reason}")
+        (output,) = plan([path], facts_of(self.run), force=force)
+        output.check()
+        return str(output.write(self.run, None))
+
+    def _spans(self, duration_s: float) -> tuple[PhaseSpan, ...]:
+        """The windows that have a name and are closed, on the run's time line."""
+        from emt_cli.model import PhaseSpan
+
+        return tuple(
+            PhaseSpan(
+                name=window.name,
+                start_s=max(0.0, window.start_s - self._origin_s),
+                end_s=min(duration_s, window.end_s - self._origin_s),
+                cpu_s=window.cpu_s,
+            )
+            for window in self.windows
+            if window.name and window.is_closed and window.end_s > self._origin_s
+        )
 
     def energies(self, stretches: Sequence[tuple[float, float, float]]) -> list[MeterEnergy]:
         """Joules of stretches (start and end on the monotonic clock, CPU seconds) that are parts of a whole:

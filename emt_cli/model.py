@@ -141,6 +141,27 @@ class Mark(Value):
     name: str
 
 
+class PhaseSpan(Value):
+    """Once through a phase: from when to when of the run, and the CPU seconds that were spent for it."""
+
+    name: str
+    start_s: float
+    end_s: float
+    cpu_s: float = 0.0
+
+
+class Phase(Value):
+    """A named stretch of a run, all its times together; the joules are results, as in `Energy`."""
+
+    name: str
+    count: int
+    duration_s: float
+    cpu_s: float
+    attributed_j: float | None = None
+    low_j: float | None = None
+    high_j: float | None = None
+
+
 class Process(Value):
     """A member of the tree that was seen. `cpu_s` is its own CPU time, its children's not included."""
 
@@ -514,6 +535,8 @@ class Run(Value):
     devices: tuple[DeviceUse, ...] = ()
     processes: tuple[Process, ...] = ()
     marks: tuple[Mark, ...] = ()
+    spans: tuple[PhaseSpan, ...] = ()
+    """When each phase was gone through, as the program told."""
     suspended_s: float = 0.0
     paused_s: float = 0.0
     settings: Settings = Settings()
@@ -527,5 +550,6 @@ class Run(Value):
     energy: Energy | None = None
     attribution: Attribution | None = None
     carbon: Carbon | None = None
+    phases: tuple[Phase, ...] = ()
     repeat: Repeat | None = None
     curve: tuple[CurvePoint, ...] = ()

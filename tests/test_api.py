@@ -17,10 +17,14 @@ from pathlib import Path
 import pytest
 
 from emt_cli import Meter
+from emt_cli.analysis import complete
+from emt_cli.errors import OutputError, RecordError
 from emt_cli.measure.inside import Kept
 from emt_cli.model import Sample
 from emt_cli.sensors.base import File, Machine
+from emt_cli.store import load
 from tests.conftest import REPOSITORY
+from tests.machines.conftest import VALIDATOR
 from tests.simulation import SimulatedMachine, Stat, Zone, constant, following_load
 
 LIMIT_S = 30.0
@@ -334,6 +338,8 @@ def test_in_a_forked_child_the_meter_is_inert(simulated: SimulatedMachine) -> No
     script = """
 import json, os, sys, time
 from emt_cli import Meter
+from emt_cli.analysis import complete
+from emt_cli.errors import OutputError, RecordError
 from tests.simulation import simulated
 meter = Meter(machine=simulated(sys.argv[1])).start()
 reader, writer = os.pipe()
@@ -396,3 +402,34 @@ def test_many_samples_are_thinned_and_the_edges_kept() -> None:
     assert 50 <= len(found) <= 102
     steps = {round(b.t_s - a.t_s) for a, b in pairwise(found[:-1])}
     assert len(steps) == 1
+
+
+# --- the record -------------------------------------------------------------------------------------
+
+
+def test_a_saved_meter_is_a_record_whose_windows_are_phases(
+    simulated: SimulatedMachine, tmp_path: Path
+) -> None:
+    with Meter(name="program", machine=simulated.machine) as meter:
+        for _ in range(2):
+            with meter.window("spin"):
+                spin(0.05)
+        with meter.window():
+            spin(0.01)
+    path = meter.save(str(tmp_path / "meter.json"))
+    record = json.loads(Path(path).read_text())
+    VALIDATOR.validate(record)
+    (phase,) = record["phases"]
+    assert (phase["name"], phase["count"]) == ("spin", 2)
+    assert 0 < phase["attributed_j"] <= record["energy"]["attributed_j"] * (1 + 1e-9)
+    assert len(record["spans"]) == 2
+    with pytest.raises(OutputError):
+        meter.save(path)
+    assert meter.save(path, force=True) == path
+    (run,) = load(path)
+    assert [each.name for each in complete(run).phases] == ["spin"]
+
+
+def test_a_meter_that_measured_nothing_has_nothing_to_save(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match="not been started"):
+        Meter().save(str(tmp_path / "meter.json"))

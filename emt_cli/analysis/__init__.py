@@ -20,6 +20,10 @@ def complete(run: Run) -> Run:
     else:
         energy, attribution, curve = account(run)
     run = replace(run, energy=energy, attribution=attribution, curve=curve)
+    if run.spans:
+        from emt_cli.analysis import phases
+
+        run = replace(run, phases=phases.account(run))
     grams = None if run.grid is None else carbon.account(energy, run.grid, run.settings)
     run = replace(run, carbon=grams)
     if run.work is not None:

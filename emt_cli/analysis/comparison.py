@@ -41,6 +41,8 @@ class Comparison(Value):
     metrics: tuple[Compared, ...] = ()
     devices: tuple[Compared, ...] = ()
     """Energy by device, where there is more than one."""
+    phases: tuple[Compared, ...] = ()
+    """Energy by phase, where a run has any: always the command's, since a machine's is not divided."""
 
     @property
     def energy(self) -> Compared:
@@ -56,6 +58,7 @@ def compare(a: Run, b: Run, *more: Run, scope: Scope, across_hosts: bool = False
     per = _unit_of_work((a, *others))
     metrics = [_row_of_metric(metric, a, others, scope, is_per_work=bool(per)) for metric in METRICS]
     devices = _rows_of_devices(a, others, scope, is_per_work=bool(per))
+    phases = _rows_of_phases(a, others, is_per_work=bool(per))
     waived = ("note", "host") if across_hosts else ("note",)
     found = []
     for at, other in enumerate(others):
@@ -69,6 +72,7 @@ def compare(a: Run, b: Run, *more: Run, scope: Scope, across_hosts: bool = False
                 per=per,
                 metrics=tuple(row[at] for row in metrics),
                 devices=tuple(row[at] for row in devices),
+                phases=tuple(row[at] for row in phases),
             )
         )
     return tuple(found)
@@ -159,6 +163,32 @@ def _rows_of_devices(
         ]
         rows.append(judge(name, "J", _scaled(first.get(name), _per(a, is_per_work)), sides))
     return rows
+
+
+def _rows_of_phases(a: Run, others: Sequence[Run], *, is_per_work: bool) -> list[list[Compared]]:
+    """A row for each phase that any run went through."""
+    names = list(dict.fromkeys(phase.name for run in (a, *others) for phase in run.phases))
+    first, *rest = [_by_phase(run) for run in (a, *others)]
+    rows = []
+    for name in names:
+        sides = [
+            Side(
+                figure=_scaled(found.get(name), _per(other, is_per_work)),
+                resolution=max(resolution_j(run) * _per(run, is_per_work) for run in (a, other)),
+                is_paired=False,
+            )
+            for other, found in zip(others, rest, strict=True)
+        ]
+        rows.append(judge(name, "J", _scaled(first.get(name), _per(a, is_per_work)), sides))
+    return rows
+
+
+def _by_phase(run: Run) -> dict[str, Figure]:
+    return {
+        phase.name: of_values([phase.attributed_j], phase.low_j, phase.high_j)
+        for phase in run.phases
+        if phase.attributed_j is not None
+    }
 
 
 def _scaled(found: Figure | None, factor: float) -> Figure | None:

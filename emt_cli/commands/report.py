@@ -15,8 +15,8 @@ app = typer.Typer(add_completion=False)
 
 Format = Literal["table", "json", "csv", "markdown"]
 _SHOWN: dict[Format, str] = {
-    "table": "energy executions processes curve carbon warnings",
-    "markdown": "energy executions processes carbon warnings",
+    "table": "energy executions phases processes curve carbon warnings",
+    "markdown": "energy executions phases processes carbon warnings",
 }
 
 
@@ -44,7 +44,7 @@ def report(
         typer.Option(
             "--show",
             metavar="LIST",
-            help="Only these sections: energy, executions, processes, curve, carbon, warnings.",
+            help="Only these sections: energy, executions, phases, processes, curve, carbon, warnings.",
             show_default=False,
         ),
     ] = None,

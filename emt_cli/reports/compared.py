@@ -123,16 +123,18 @@ def styles(comparisons: Sequence[Comparison]) -> list[str]:
 
 
 def _quantities(comparisons: Sequence[Comparison]) -> list[list[Compared]]:
-    """Each quantity with a row for every comparison: energy, its devices, then the others."""
+    """Each quantity with a row for every comparison: energy, its devices and phases, then the others."""
     energy, *others = zip(*(each.metrics for each in comparisons), strict=True)
     devices = zip(*(each.devices for each in comparisons), strict=True)
-    return [list(row) for row in (energy, *devices, *others)]
+    phases = zip(*(each.phases for each in comparisons), strict=True)
+    return [list(row) for row in (energy, *devices, *phases, *others)]
 
 
 def _name(row: Compared, comparison: Comparison) -> str:
-    is_device = row not in comparison.metrics
-    name = ("  " if is_device else "") + cut(clean(_NAMES.get(row.name, row.name)), 16)
-    is_per_work = comparison.per and row.name != "power" and not is_device
+    """A device or a phase stands below the energy; per unit of work as that is."""
+    is_part = row not in comparison.metrics
+    name = ("  " if is_part else "") + cut(clean(_NAMES.get(row.name, row.name)), 16)
+    is_per_work = comparison.per and row.name != "power" and not is_part
     return f"{name}/{cut(clean(comparison.per), 12)}" if is_per_work else name
 
 

@@ -55,6 +55,7 @@ def _comparison(each: Comparison, index: int) -> dict[str, Any]:
         ],
         **{row.name: _row(row, each) for row in each.metrics},
         "devices": {clean(row.name): _row(row, each) for row in each.devices},
+        "phases": {clean(row.name): _row(row, each) for row in each.phases},
     }
 
 
@@ -85,7 +86,7 @@ def csv_rows(runs: Sequence[Run], comparisons: Sequence[Comparison]) -> list[lis
     """Cells in the order of `COLUMNS`; an unknown is empty."""
     rows: list[list[object]] = []
     for index, comparison in enumerate(comparisons, start=1):
-        for row in (*comparison.metrics, *comparison.devices):
+        for row in (*comparison.metrics, *comparison.devices, *comparison.phases):
             told: Mapping[str, Any] = _row(row, comparison)
             a, b = told["a"] or {}, told["b"] or {}
             cells = {

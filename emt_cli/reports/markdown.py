@@ -29,10 +29,17 @@ from emt_cli.reports.phrases import (
     started,
 )
 from emt_cli.reports.repeats import METHOD, execution_rows, more_text, repeat_facts
-from emt_cli.reports.tables import PROCESS_RULE, energy_rows, process_rows, total_rows
+from emt_cli.reports.tables import (
+    PHASE_HEADS,
+    PROCESS_RULE,
+    energy_rows,
+    phase_rows,
+    process_rows,
+    total_rows,
+)
 from emt_cli.reports.words import clean, cut, cut_middle
 
-SECTIONS = frozenset({"energy", "executions", "processes", "carbon", "warnings"})
+SECTIONS = frozenset({"energy", "executions", "phases", "processes", "carbon", "warnings"})
 _LONGEST_COMMAND = 200
 _LONGEST_TEXT = 300
 
@@ -70,6 +77,13 @@ def _page(run: Run, show: frozenset[str]) -> list[str]:
         lines += _energy(run)
     if "executions" in show and run.repeat is not None:
         lines += _executions(run)
+    if "phases" in show and run.phases:
+        lines += [
+            "**Phases**",
+            "",
+            *table(PHASE_HEADS, phase_rows(run), {"times", "time", "CPU s", "energy"}),
+            "",
+        ]
     if "processes" in show:
         lines += _processes(run)
     if "carbon" in show and run.carbon is not None and finite(run.carbon.co2e_g) is not None:

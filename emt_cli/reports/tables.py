@@ -140,6 +140,26 @@ def _joules(value: float | None) -> str:
     return "" if known is None else units.energy(known)
 
 
+# --- phases -----------------------------------------------------------------------------------------
+
+
+def phase_rows(run: Run) -> list[list[str]]:
+    """Name, how often, time, CPU seconds, energy and its bounds; the first one first."""
+    return [
+        [
+            clean(phase.name),
+            str(phase.count),
+            units.seconds(phase.duration_s),
+            cpu_seconds(phase.cpu_s),
+            *energy_and_bounds(phase.attributed_j, None, phase.low_j, phase.high_j),
+        ]
+        for phase in run.phases
+    ]
+
+
+PHASE_HEADS = ("phase", "times", "time", "CPU s", "energy", "±")
+
+
 # --- processes --------------------------------------------------------------------------------------
 
 

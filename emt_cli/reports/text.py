@@ -42,10 +42,18 @@ from emt_cli.reports.phrases import (
     started,
 )
 from emt_cli.reports.repeats import METHOD, execution_rows, more_text, repeat_facts
-from emt_cli.reports.tables import PROCESS_RULE, EnergyRow, energy_rows, process_rows, total_rows
+from emt_cli.reports.tables import (
+    PHASE_HEADS,
+    PROCESS_RULE,
+    EnergyRow,
+    energy_rows,
+    phase_rows,
+    process_rows,
+    total_rows,
+)
 from emt_cli.reports.words import can_draw, clean, cut, cut_middle, encodable
 
-SECTIONS = frozenset({"energy", "executions", "processes", "curve", "carbon", "warnings"})
+SECTIONS = frozenset({"energy", "executions", "phases", "processes", "curve", "carbon", "warnings"})
 _NARROW, _WIDE = 60, 110
 _CURVE_ROWS = 3
 _INDENT = 2
@@ -75,6 +83,8 @@ def render(
         _energy(page, run)
     if "executions" in show and run.repeat is not None:
         _executions(page, run)
+    if "phases" in show and run.phases:
+        _phases(page, run)
     if "processes" in show:
         _processes(page, run)
     if "curve" in show:
@@ -290,6 +300,14 @@ def _executions(page: _Page, run: Run) -> None:
     if left_out:
         page.line(more_text(left_out), "dim", _INDENT)
     page.line(METHOD, "dim", _INDENT)
+
+
+def _phases(page: _Page, run: Run) -> None:
+    page.title("Phases")
+    columns = [Column(head, "number") for head in PHASE_HEADS]
+    columns[0], columns[-1] = Column(PHASE_HEADS[0], "name"), Column(PHASE_HEADS[-1])
+    page.table(columns, phase_rows(run))
+    page.line("one that lies within another counts in both", "dim", _INDENT)
 
 
 def _processes(page: _Page, run: Run) -> None:

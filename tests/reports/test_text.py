@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from emt_cli.model import Run
+from emt_cli.model import Phase, Run
 from emt_cli.reports import text
 from emt_cli.reports.words import cells
 from tests.reports import conftest
@@ -63,12 +63,14 @@ def test_show_leaves_the_other_sections_out(section: str) -> None:
     titles = {
         "energy": "\nEnergy  ",
         "executions": "\nOne execution\n",
+        "phases": "\nPhases\n",
         "processes": "\nProcesses  ",
         "curve": "\nPower  ",
         "carbon": "\nCO2e  ",
         "warnings": "\nWarnings\n",
     }
-    page = text.render(conftest.repeated(), show=frozenset({section}))
+    run = replace(conftest.repeated(), phases=(Phase(name="load", count=2, duration_s=1.0, cpu_s=0.5),))
+    page = text.render(run, show=frozenset({section}))
     assert {name for name, title in titles.items() if title in page} == {section}
 
 

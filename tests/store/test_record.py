@@ -106,7 +106,7 @@ def test_an_addition_of_a_later_release_is_ignored() -> None:
     document = stored(examples.finished())
     document["novelty"] = {"x": math.nan}
     document["energy"]["novelty_j"] = "?"
-    document["phases"] = [{"name": "load"}]
+    document["functions"] = [{"name": "load"}]
     assert decode(document, "run.json") == examples.finished()
 
 
