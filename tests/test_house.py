@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "doctor": GROUND | {"doctor", "sensors", "host", "perf_event"},
     "store": GROUND | {"store"},
     "drafting": GROUND | {"config", "host", "analysis", "sensors", "store"},
-    "api": GROUND | {"measure", "sensors", "analysis", "config", "drafting"},
+    "api": GROUND | {"measure", "sensors", "analysis", "config", "drafting", "store"},
     "integrations": GROUND | {"api", "store", "analysis", "integrations", "sensors.base"},
     "exporters": GROUND | {"exporters", "api", "store", "analysis", "reports"},
 }
