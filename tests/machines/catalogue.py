@@ -8,7 +8,7 @@ it, and which channels only repeat others. `test_catalogue` puts the whole comma
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,8 @@ class Described:
     warns: tuple[str, ...] = ()
     gaps: tuple[str, ...] = ()
     surround: Callable[[Path], dict[str, str]] | None = None
-    options: tuple[str, ...] = field(default=())
+    seconds: float = 1.2
+    """How long a command has to take, so that a counter's step is well below half a percent."""
 
     @property
     def total_w(self) -> float:
@@ -235,6 +236,7 @@ def _cray() -> Described:
         counted={"cpu": 400.0, "ram": 80.0, "accel0": 300.0},
         platform_w=900.0,
         warns=("gpu_whole_device",),
+        seconds=6.0,
     )
 
 

@@ -60,7 +60,7 @@ def test_the_joules_of_a_machine_are_those_of_its_power_functions(
     described: Described, here: Here, measure: Measure
 ) -> None:
     machine, environ = here(described)
-    measured = measure(machine, command=["sleep", "1.2"], env=environ)
+    measured = measure(machine, command=["sleep", str(described.seconds)], env=environ)
     seconds = measured.duration_s
     rows = {row["id"]: row for row in measured.energy["channels"]}
     assert {id for id, row in rows.items() if row["counted"]} == set(described.counted)
@@ -77,7 +77,7 @@ def test_the_whole_node_stands_beside_its_components_and_is_never_added(
 ) -> None:
     assert described.platform_w is not None
     machine, environ = here(described)
-    measured = measure(machine, command=["sleep", "1.2"], env=environ)
+    measured = measure(machine, command=["sleep", str(described.seconds)], env=environ)
     expected_j = described.platform_w * measured.duration_s
     assert measured.energy["platform_j"] == pytest.approx(expected_j, rel=0.005)
     assert measured.machine_j == pytest.approx(described.total_w * measured.duration_s, rel=0.005)
