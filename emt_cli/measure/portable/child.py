@@ -23,6 +23,8 @@ class Targets(Protocol):
 
     def begin(self) -> None: ...
 
+    def pause(self) -> None: ...
+
 
 class PlannedChild:
     """See `systems.Child`. `pid` is 0 until the release. It inherits all that emt was given: descriptors that
@@ -71,7 +73,9 @@ class PlannedChild:
         if self._ended is None:
             assert self._process is not None, "waited for before the release"
             if hasattr(os, "wait4"):
-                _, status, usage = os.wait4(self.pid, 0)
+                while (told := os.wait4(self.pid, os.WNOHANG))[0] == 0:
+                    self._signals.pause()
+                _, status, usage = told
                 code, spent_s = os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime
                 self._process.returncode = code  # or Popen would wait for it once more
                 exit_ = Exit(signal=-code) if code < 0 else Exit(code=code)

@@ -13,7 +13,9 @@ does about it.
 from __future__ import annotations
 
 import os
+import select
 import signal
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn
@@ -21,6 +23,7 @@ from typing import Any, NoReturn
 _FORWARDED = ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGINT", "SIGQUIT")
 _TERMINALS = ("SIGINT", "SIGQUIT")
 _DEADLY = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
+_LONGEST_PAUSE_S = 1.0
 _CONTROL_C_EXIT = 0xC000013A
 """STATUS_CONTROL_C_EXIT: with what a console program ends that Ctrl-C has ended."""
 
@@ -38,12 +41,31 @@ class Forwarding:
         self._is_in_foreground = is_in_foreground or in_foreground
         self._has_begun = False
         self._early: list[int] = []
+        self._bell: int | None = None
+        """Where a byte comes in with every signal."""
 
     def take(self) -> None:
+        if self._bell is not None:
+            return
+        self._bell, write = os.pipe()
+        for end in (self._bell, write):
+            os.set_blocking(end, False)
+        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
         for number in _numbers(_FORWARDED):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._handle)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # an inherited ignore would lose the command's status
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # an inherited ignore would lose the command's status
+
+    def pause(self) -> None:
+        """Return when a signal has come, a child's end included; its handler has run then.
+
+        Without the bell a signal would wait for the end of whatever blocks here: it may come just before
+        the call that it should have interrupted, or be given to another thread.
+        """
+        assert self._bell is not None, "take comes first"
+        select.select([self._bell], [], [], _LONGEST_PAUSE_S)
+        with suppress(BlockingIOError):
+            os.read(self._bell, 4096)
 
     def begin(self) -> None:
         self._has_begun = True
@@ -82,6 +104,10 @@ class Console:
 
     def begin(self) -> None:
         """The console has told the command already."""
+
+    def pause(self) -> None:
+        """Nobody waits for a signal here."""
+        time.sleep(_LONGEST_PAUSE_S)
 
 
 def in_foreground() -> bool:
