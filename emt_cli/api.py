@@ -21,7 +21,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from emt_cli.errors import FAULTS, EmtError, RecordError
-from emt_cli.measure.own_time import spent_s
+from emt_cli.measure.spent import spent_s
 from emt_cli.values import Value
 
 if TYPE_CHECKING:

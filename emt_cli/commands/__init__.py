@@ -132,7 +132,7 @@ def _guarded(arguments: list[str], machine: Machine | None) -> int:
 
 def _die_interrupted() -> NoReturn:
     """A shell's loop around us ends only if it sees that Ctrl-C ended us."""
-    from emt_cli.measure.systems import this_system
+    from emt_cli.measure.here import this_system
 
     this_system().die_by(signal.SIGINT)
 

@@ -166,7 +166,7 @@ def bench(
     targets = [_target(path, force=force) for path in output or ()]
     work = working.order_of(units, units_from)
     order = Order(command=(), tags=tags_of(tag or ()), work=work)
-    from emt_cli.measure.systems import this_system
+    from emt_cli.measure.here import this_system
 
     system = this_system(machine.platform)
     rounds = Rounds(lines, order, plan, config, machine, system, is_shown=show_output)

@@ -127,7 +127,7 @@ def _idle_run(seconds: float, config: Config, machine: Machine) -> Run:
     from emt_cli.analysis import complete
     from emt_cli.commands.execution import Order, execute_apart
     from emt_cli.commands.repeating import scratch_folder, sleeping
-    from emt_cli.measure.systems import this_system
+    from emt_cli.measure.here import this_system
 
     system = this_system(machine.platform)
     with scratch_folder() as folder:

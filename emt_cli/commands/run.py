@@ -336,8 +336,8 @@ def run(
         idle_before_s=idle_before,
         ignore_failure=ignore_failure,
     )
+    from emt_cli.measure.here import this_system
     from emt_cli.measure.session import MeasuringFault
-    from emt_cli.measure.systems import this_system
 
     system = this_system(machine.platform)
     try:

@@ -4,13 +4,13 @@ what is not to be had."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from emt_cli.commands import stdout
 from emt_cli.commands.choosing import Exclude, Only, With, flags, wishes_of
+from emt_cli.commands.sensors_shown import Seen
 from emt_cli.model import Channel, Gap, Total
 
 if TYPE_CHECKING:
@@ -22,23 +22,6 @@ app = typer.Typer(
 )
 
 _LOOK_S = 0.5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """A channel, whether it is part of the total, and what a look at it told.
-
-    `fault` says why a reading failed, `unknown` why there is no power although all went well.
-    """
-
-    channel: Channel
-    is_counted: bool
-    power_w: float | None = None
-    fault: str = ""
-    unknown: str = ""
-    period_s: float | None = None
-    is_upper_bound: bool = False
-    read_cost_s: float | None = None
 
 
 @app.command()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from emt_cli import units
-from emt_cli.commands.sensors import Seen
 from emt_cli.model import Channel
 from emt_cli.reports.words import clean
 
@@ -26,6 +26,23 @@ _KINDS: dict[str, Literal["name", "number"]] = {
     "total": "name",
     "source": "name",
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A channel, whether it is part of the total, and what a look at it told.
+
+    `fault` says why a reading failed, `unknown` why there is no power although all went well.
+    """
+
+    channel: Channel
+    is_counted: bool
+    power_w: float | None = None
+    fault: str = ""
+    unknown: str = ""
+    period_s: float | None = None
+    is_upper_bound: bool = False
+    read_cost_s: float | None = None
 
 
 # --- the table --------------------------------------------------------------------------------------

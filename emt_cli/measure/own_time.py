@@ -9,9 +9,10 @@ counts nowhere; the meter's own threads count as the program's.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
+
+from emt_cli.measure.spent import spent_s
 
 if TYPE_CHECKING:
     from emt_cli.measure.systems import CpuAccount
@@ -29,21 +30,6 @@ class OwnTime(NamedTuple):
     close: Callable[[], None]
     suspended_s: Callable[[], float]
     """Seconds that the machine was suspended; only differences mean anything. 0 where that is not known."""
-
-
-def spent_s() -> float:
-    """CPU seconds of this process so far, and of the children that it has waited for; to the microsecond."""
-    return time.process_time() + reaped_s()
-
-
-def reaped_s() -> float:
-    """CPU seconds of the children that were waited for; 0 on Windows, which keeps no such sum."""
-    try:
-        import resource
-    except ImportError:
-        return 0.0
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
 
 
 def own_time(machine: Machine, helpers: frozenset[int], period_s: float) -> OwnTime:

@@ -11,7 +11,7 @@ import time
 from emt_cli.measure import linux
 from emt_cli.measure.cputime import CpuMeter
 from emt_cli.measure.ledger import Ledger, Member
-from emt_cli.measure.own_time import reaped_s, spent_s
+from emt_cli.measure.spent import reaped_s, spent_s
 from emt_cli.measure.systems import CpuReading
 from emt_cli.measure.tree import Tree
 from emt_cli.sensors.base import Machine

@@ -1,12 +1,11 @@
-"""The seam between a run and the operating system: what `session` asks of it, and which system this is.
+"""The seam between a run and the operating system: what `session` asks of it.
 
 Linux holds a forked child and reads /proc and perf (`on_linux`); everywhere else the child is started when
-all is ready, and psutil looks at it (`portable`). Nothing of either is imported before it is chosen.
+all is ready, and psutil looks at it (`portable`). `here` chooses between them.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol
 
@@ -129,14 +128,3 @@ class System(Protocol):
 
     def die_by(self, number: int) -> NoReturn:
         """End this process as a signal of that number would."""
-
-
-def this_system(platform: str = sys.platform) -> System:
-    """The system behind `platform`, a value of `sys.platform`: the one place that chooses."""
-    if platform == "linux":
-        from emt_cli.measure.on_linux import LinuxSystem
-
-        return LinuxSystem()
-    from emt_cli.measure.portable import PortableSystem
-
-    return PortableSystem(platform)

@@ -71,7 +71,7 @@ def open_source(source: Source, machine: Machine) -> Outcome:
         if not isinstance(sensor, Sensor):
             raise Denied(f"{source.module}:{source.function} gave no sensor but a {type(sensor).__name__}")
         if source.is_outside:
-            from emt_cli.sensors.outside import Guarded
+            from emt_cli.sensors.guarded import Guarded
 
             return Guarded(sensor)
         return sensor

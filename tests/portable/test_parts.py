@@ -12,11 +12,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from emt_cli.measure.here import this_system
 from emt_cli.measure.on_linux import LinuxSystem
 from emt_cli.measure.portable import PortableSystem
 from emt_cli.measure.portable.signals import Console, Forwarding
 from emt_cli.measure.portable.tree import PolledTree
-from emt_cli.measure.systems import this_system
 from emt_cli.proc_stat import counted_cpus, cpu_times
 from emt_cli.sensors import BUILT_IN, open_available
 from emt_cli.sensors.base import Machine

@@ -19,8 +19,9 @@ from emt_cli.errors import UsageError
 from emt_cli.model import Channel, Gap, GpuUse, Reading
 from emt_cli.sensors import BUILT_IN, CPU_MODEL, RAM_MODEL, Opened, open_available
 from emt_cli.sensors.base import Absent, Denied, Machine, SharesDevices
+from emt_cli.sensors.guarded import Guarded
 from emt_cli.sensors.opening import Opening, Source
-from emt_cli.sensors.outside import Guarded, find_outside, scan_entry_points
+from emt_cli.sensors.outside import find_outside, scan_entry_points
 from tests.simulation import Fault, SimulatedMachine, Zone
 
 NOWHERE = Machine("/nowhere", environ={})
