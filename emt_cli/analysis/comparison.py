@@ -23,6 +23,7 @@ from emt_cli.analysis.figures import (
     grams_per_joule,
     of_values,
 )
+from emt_cli.analysis.sums import known_sum
 from emt_cli.analysis.verdicts import Compared, Side, judge
 from emt_cli.model import ChannelEnergy, Run, Scope
 from emt_cli.values import Value
@@ -232,5 +233,4 @@ def _sum(
 
 
 def _total(known: Sequence[float | None]) -> float | None:
-    values = [each for each in known if each is not None]
-    return sum(values) if values and len(values) == len(known) else None
+    return known_sum(known) if known else None

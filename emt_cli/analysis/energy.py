@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from emt_cli.analysis import cover, idle, uncertainty
 from emt_cli.analysis.attribution import CpuSplit, Shared, share_of_device, split_by_cpu
 from emt_cli.analysis.curve import Curve
+from emt_cli.analysis.sums import known_sum
 from emt_cli.analysis.uncertainty import Interval, MachineBounds
 from emt_cli.analysis.windows import Window, windows
 from emt_cli.model import (
@@ -42,7 +43,7 @@ def account(run: Run) -> tuple[Energy, Attribution, tuple[CurvePoint, ...]]:
     )
     energy = _totals(run, rows, split)
     ids = {channel.id for channel in by_cpu}
-    shared_j = _sum(row.attributed_j for row in rows if row.id in ids)
+    shared_j = known_sum(row.attributed_j for row in rows if row.id in ids)
     points = () if shared_j is None else curve.points(shared_j)
     return energy, _attribution(run, rows, split, idle.source(run, by_cpu, fitted)), points
 
@@ -168,8 +169,8 @@ def _totals(run: Run, rows: Sequence[ChannelEnergy], split: CpuSplit) -> Energy:
     platform_j = next((row.machine_j for row in rows if platform is not None and row.id == platform.id), None)
     if not counted:
         return Energy(platform_j=platform_j, channels=tuple(rows))
-    attributed_j = _sum(row.attributed_j for row in counted)
-    low_j, high_j = _sum(row.low_j for row in counted), _sum(row.high_j for row in counted)
+    attributed_j = known_sum(row.attributed_j for row in counted)
+    low_j, high_j = known_sum(row.low_j for row in counted), known_sum(row.high_j for row in counted)
     unread_j = _unread(run, rows)
     interval = None if low_j is None or high_j is None else Interval(low_j, high_j + unread_j)
     by_provenance: dict[str, float] = {}
@@ -181,9 +182,9 @@ def _totals(run: Run, rows: Sequence[ChannelEnergy], split: CpuSplit) -> Energy:
         machine_high_j=sum(row.machine_high_j for row in counted) + unread_j,
         platform_j=platform_j,
         attributed_j=attributed_j,
-        active_j=_sum(row.active_j for row in counted),
-        idle_share_j=_sum(row.idle_share_j for row in counted),
-        idle_j=_sum(row.idle_j for row in counted),
+        active_j=known_sum(row.active_j for row in counted),
+        idle_share_j=known_sum(row.idle_share_j for row in counted),
+        idle_j=known_sum(row.idle_j for row in counted),
         low_j=low_j,
         high_j=None if interval is None else interval.high,
         uncertainty_j=uncertainty.half_width(attributed_j, interval),
@@ -203,16 +204,6 @@ def _unread(run: Run, rows: Sequence[ChannelEnergy]) -> float:
         return 0.0
     belong = cover.counted(run.channels, run.settings.total) - {row.id for row in rows}
     return sum(channel.max_power_w * run.duration_s for channel in run.channels if channel.id in belong)
-
-
-def _sum(values: Iterable[float | None]) -> float | None:
-    """The sum; unknown as soon as one part is."""
-    total = 0.0
-    for value in values:
-        if value is None:
-            return None
-        total += value
-    return total
 
 
 def _own(run: Run, counted: Sequence[ChannelEnergy], split: CpuSplit) -> float | None:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from emt_cli.analysis import uncertainty
 from emt_cli.analysis.energy import account
 from emt_cli.analysis.statistics import summary
+from emt_cli.analysis.sums import known_sum
 from emt_cli.analysis.uncertainty import Interval
 from emt_cli.model import (
     Attribution,
@@ -176,13 +177,7 @@ def _row(rows: Sequence[ChannelEnergy]) -> ChannelEnergy:
 
 
 def _total(values: Sequence[object], name: str) -> float | None:
-    total = 0.0
-    for value in values:
-        part = getattr(value, name)
-        if part is None:
-            return None
-        total += part
-    return total if values else None
+    return known_sum(getattr(value, name) for value in values) if values else None
 
 
 def _together(attributions: Sequence[Attribution]) -> Attribution:

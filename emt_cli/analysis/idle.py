@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from emt_cli.analysis.attribution import CpuSplit, Gaps, Idle
+from emt_cli.analysis.sums import known_sum
 from emt_cli.analysis.windows import Window
 from emt_cli.model import Channel, IdlePolicy, Run
 from emt_cli.units import power
@@ -169,16 +170,9 @@ def _together(windows: Sequence[Window]) -> Window:
     return Window(
         start_s=windows[0].start_s,
         duration_s=sum(window.duration_s for window in windows),
-        energy_j=tuple(_sum(joules) for joules in zip(*(each.energy_j for each in windows), strict=True)),
-        cpu_tree_s=_sum(window.cpu_tree_s for window in windows),
-        cpu_machine_s=_sum(window.cpu_machine_s for window in windows),
+        energy_j=tuple(
+            known_sum(joules) for joules in zip(*(each.energy_j for each in windows), strict=True)
+        ),
+        cpu_tree_s=known_sum(window.cpu_tree_s for window in windows),
+        cpu_machine_s=known_sum(window.cpu_machine_s for window in windows),
     )
-
-
-def _sum(values: Iterable[float | None]) -> float | None:
-    total = 0.0
-    for value in values:
-        if value is None:
-            return None
-        total += value
-    return total

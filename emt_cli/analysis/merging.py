@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from math import ceil
 
+from emt_cli.analysis.sums import known_sum
 from emt_cli.model import (
     Channel,
     CpuTime,
@@ -174,8 +175,8 @@ def _devices(runs: Sequence[Run]) -> Iterator[DeviceUse]:
     for same in uses.values():
         yield replace(
             same[0],
-            tree_busy_s=_sum([use.tree_busy_s for use in same]),
-            total_busy_s=_sum([use.total_busy_s for use in same]),
+            tree_busy_s=known_sum([use.tree_busy_s for use in same]),
+            total_busy_s=known_sum([use.total_busy_s for use in same]),
             tree_pids=tuple(dict.fromkeys(pid for use in same for pid in use.tree_pids)),
             other_pids=tuple(dict.fromkeys(pid for use in same for pid in use.other_pids)),
             sees_others=all(use.sees_others for use in same),
@@ -202,14 +203,14 @@ def _cpu_time(placed: Sequence[tuple[float, Run]]) -> CpuTime:
     coverages = [each.coverage for each in times]
     known = [coverage for coverage in coverages if coverage is not None]
     return CpuTime(
-        tree_s=_sum([each.tree_s for each in times]),
-        machine_s=_sum([each.machine_s for each in times]),
+        tree_s=known_sum([each.tree_s for each in times]),
+        machine_s=known_sum([each.machine_s for each in times]),
         witnesses={name: sum(each.witnesses[name] for each in times) for name in names},
         winner=times[0].winner,
-        spread_s=_sum([each.spread_s for each in times]),
-        series_s=_sum([each.series_s for each in times]),
+        spread_s=known_sum([each.spread_s for each in times]),
+        series_s=known_sum([each.series_s for each in times]),
         coverage=min(known) if len(known) == len(coverages) else None,
-        stolen_s=_sum([each.stolen_s for each in times]),
+        stolen_s=known_sum([each.stolen_s for each in times]),
         logical_cpus=times[0].logical_cpus,
         refusals={name: why for each in times for name, why in each.refusals.items()},
         blind_spot=next((each.blind_spot for each in times if each.blind_spot), ""),
@@ -231,11 +232,6 @@ def _work(runs: Sequence[Run]) -> Work | None:
     return Work(amount=sum(work.amount for work in known), unit=known[0].unit)
 
 
-def _sum(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) if len(known) == len(values) else None
-
-
 def _sampling(runs: Sequence[Run]) -> Sampling:
     first = runs[0].sampling
     peaks = [run.sampling.peak_memory_bytes for run in runs if run.sampling.peak_memory_bytes is not None]
@@ -244,7 +240,7 @@ def _sampling(runs: Sequence[Run]) -> Sampling:
         ticks=sum(run.sampling.ticks for run in runs),
         late=sum(run.sampling.late for run in runs),
         lost_rows=sum(run.sampling.lost_rows for run in runs),
-        own_cpu_s=_sum([run.sampling.own_cpu_s for run in runs]),
-        own_total_cpu_s=_sum([run.sampling.own_total_cpu_s for run in runs]),
+        own_cpu_s=known_sum([run.sampling.own_cpu_s for run in runs]),
+        own_total_cpu_s=known_sum([run.sampling.own_total_cpu_s for run in runs]),
         peak_memory_bytes=max(peaks, default=None),
     )

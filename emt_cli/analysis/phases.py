@@ -7,6 +7,7 @@ need not add up to the run.
 from __future__ import annotations
 
 from emt_cli.analysis.stretches import Division, Stretch
+from emt_cli.analysis.sums import known_sum
 from emt_cli.model import Phase, PhaseSpan, Run
 
 
@@ -26,12 +27,7 @@ def _phase(name: str, spans: list[PhaseSpan], division: Division) -> Phase:
         count=len(spans),
         duration_s=sum(span.end_s - span.start_s for span in spans),
         cpu_s=sum(span.cpu_s for span in spans),
-        attributed_j=_sum([share.energy_j for share in shares]),
-        low_j=_sum([share.low_j for share in shares]),
-        high_j=_sum([share.high_j for share in shares]),
+        attributed_j=known_sum(share.energy_j for share in shares),
+        low_j=known_sum(share.low_j for share in shares),
+        high_j=known_sum(share.high_j for share in shares),
     )
-
-
-def _sum(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) if len(known) == len(values) else None
