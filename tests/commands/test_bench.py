@@ -72,7 +72,11 @@ def test_commands_of_known_energy_are_ranked_with_their_difference(bench: Bench)
 
 
 def test_the_same_command_twice_has_no_better_one(bench: Bench) -> None:
-    done = bench("--scope", "machine", "--only", "cpu", "-r", "6", "sleep 0.3", "sleep 0.3")
+    """By its level 3 of 100 such verdicts are wrong: that three in a row are is no chance any more."""
+    for _ in range(3):
+        done = bench("--scope", "machine", "--only", "cpu", "-r", "6", "sleep 0.3", "sleep 0.3")
+        if "no significant difference" in done.stdout:
+            break
     assert "lowest mean" in done.stdout
     assert "no significant difference" in done.stdout
 
