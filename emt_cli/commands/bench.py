@@ -85,24 +85,8 @@ def bench(
         Literal["tree", "machine"] | None,
         typer.Option("--scope", help="Whose energy is compared.", show_default=False),
     ] = None,
-    units: Annotated[
-        str | None,
-        typer.Option(
-            "--units",
-            metavar="N:UNIT",
-            help="Work that an execution does: 50000:images.",
-            show_default=False,
-        ),
-    ] = None,
-    units_from: Annotated[
-        str | None,
-        typer.Option(
-            "--units-from",
-            metavar="FILE:REGEX",
-            help="Read it from a file that COMMAND writes.",
-            show_default=False,
-        ),
-    ] = None,
+    units: working.Units = None,
+    units_from: working.UnitsFrom = None,
     form: Annotated[
         Format, typer.Option("--format", help="A table for people; JSON, CSV or Markdown.")
     ] = "table",
